@@ -1,0 +1,447 @@
+"""The command table. Bodies live in `cream_tui.commands`, imported inside each command, so that help costs nothing.
+
+Knows names, options and help texts. Must not know what a command does. `main` is the console script.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+
+from cream_tui import diagnostics
+from cream_tui.layout import CreamCommand, CreamGroup, complete_configs, complete_methods, complete_runs
+from engine.errors import ExitCode
+
+_EPILOG = "\b\nExit codes\n" + "\n".join(f"{int(code):>5}  {meaning}" for code, meaning in diagnostics.EXIT_CODES)
+
+app = typer.Typer(
+    cls=CreamGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
+)
+config_app = typer.Typer(
+    cls=CreamGroup, rich_markup_mode=None, help="Show, check and describe configuration files.", add_completion=False
+)
+app.add_typer(config_app, name="config")
+
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="DIR", help="The store folder; else $CREAM_STORE, else .cream here.", show_default=False
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A name, an id, the start of an id, or latest.",
+        autocompletion=complete_runs,
+        show_default=False,
+    ),
+]
+OptionalRun = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="A name, an id, the start of an id, or latest; else the latest.",
+        autocompletion=complete_runs,
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG", help="A YAML file or a shipped name.", autocompletion=complete_configs, show_default=False
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.", show_default=False),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method", metavar="NAME", help="Use this method.", autocompletion=complete_methods, show_default=False
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Use this seed.", show_default=False)]
+Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Call the run so.", show_default=False)]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag the run; may be repeated.", show_default=False)
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on in the background.")]
+
+
+def _command(section: str, group: typer.Typer = app) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return group.command(cls=CreamCommand, rich_help_panel=section)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from cream_tui import output
+
+        output.print_text(f"cream-tui {metadata.version('cream-tui')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> int:
+    """Experiments with self-rewarding language models: run, compare and take apart.
+
+    A run trains M1, M2, ... from a base model M0: each model answers prompts, ranks its own answers, and the next one
+    learns from the pairs. Every response, reward and pair is kept in a store.
+
+    \b
+    Start here
+      cream-tui demo --quick
+      cream-tui run sandbox --method cream
+    """
+    if context.invoked_subcommand is None:
+        from cream_tui import output
+
+        output.print_raw(context.get_help() + "\n")
+    return ExitCode.DONE
+
+
+@_command("Run")
+def demo(
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller numbers: under a minute.")] = False,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of both runs.")] = 0,
+    store: Store = None,
+    json: AsJson = False,
+) -> int:
+    """See a whole experiment: CREAM and plain self-rewarding on an embedded model.
+
+    Two runs on the same M0, M1 and first responses, side by side; then one table and what it says. Needs no download
+    and no GPU.
+
+    \b
+    Example
+      cream-tui demo --quick
+    """
+    from cream_tui.commands import demo as command
+
+    return command.demo(store, is_quick=quick, seed=seed, as_json=json)
+
+
+@_command("Run")
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    method: Method = None,
+    seed: Seed = None,
+    name: Name = None,
+    tags: Tags = None,
+    detach: Detach = False,
+    no_reuse: Annotated[
+        bool, typer.Option("--no-reuse", help="Compute every stage anew, also what other runs have.")
+    ] = False,
+    store: Store = None,
+) -> int:
+    """Start a run and watch it; Ctrl-C closes the view, the run goes on.
+
+    The exit code is the run's own.
+
+    \b
+    Examples
+      cream-tui run sandbox --method srlm --seed 1
+      cream-tui run my.yaml --set training.learning_rate=5e-5 --tag trial --detach
+    """
+    from cream_tui.commands import run as command
+
+    changes = command.Changes(tuple(overrides or ()), method, seed, name, tuple(tags or ()))
+    return command.run(store, config, changes, is_detached=detach, is_reusing=not no_reuse)
+
+
+@_command("Run")
+def watch(run: Run = "latest", store: Store = None) -> int:
+    """Watch a run until it ends; Ctrl-C closes the view, the run goes on.
+
+    \b
+    Example
+      cream-tui watch latest
+    """
+    from cream_tui.commands import run as command
+
+    return command.watch(store, run)
+
+
+@_command("Run")
+def stop(run: Run, store: Store = None) -> int:
+    """Stop a run; it can be resumed and loses nothing.
+
+    \b
+    Example
+      cream-tui stop sandbox
+    """
+    from cream_tui.commands import run as command
+
+    return command.stop(store, run)
+
+
+@_command("Run")
+def resume(run: Run, detach: Detach = False, store: Store = None) -> int:
+    """Go on with a run that was stopped, failed or lost its process.
+
+    What is done stays done; the result equals that of a run that was never stopped.
+
+    \b
+    Example
+      cream-tui resume sandbox
+    """
+    from cream_tui.commands import run as command
+
+    return command.resume(store, run, is_detached=detach)
+
+
+@_command("Run")
+def fork(
+    run: Run,
+    at: Annotated[
+        str, typer.Option("--at", metavar="MODEL", help="The model to go on from, as M2.", show_default=False)
+    ],
+    overrides: Overrides = None,
+    method: Method = None,
+    seed: Seed = None,
+    name: Name = None,
+    tags: Tags = None,
+    detach: Detach = False,
+    store: Store = None,
+) -> int:
+    """Start a new run from a model of another, with other settings.
+
+    \b
+    Example
+      cream-tui fork sandbox --at M2 --method srlm --name from-m2
+    """
+    from cream_tui.commands import run as command
+
+    changes = command.Changes(tuple(overrides or ()), method, seed, name, tuple(tags or ()))
+    return command.fork(store, run, at, changes, is_detached=detach)
+
+
+@_command("Run")
+def rm(
+    run: Run,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: Store = None,
+) -> int:
+    """Remove a run from the store; what other runs share stays.
+
+    \b
+    Example
+      cream-tui rm sandbox-2 --yes
+    """
+    from cream_tui.commands import run as command
+
+    return command.remove(store, run, is_sure=yes)
+
+
+@_command("Look")
+def ls(
+    tag: Annotated[
+        str | None, typer.Option("--tag", metavar="TAG", help="Only runs with this tag.", show_default=False)
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state", metavar="STATE", help="Only queued, running, done, failed, stopped or stale.", show_default=False
+        ),
+    ] = None,
+    store: Store = None,
+    json: AsJson = False,
+) -> int:
+    """List the runs of the store, the newest first.
+
+    \b
+    Example
+      cream-tui ls --state running
+    """
+    from cream_tui.commands import ls as command
+
+    return command.ls(store, tag=tag, state=state, as_json=json)
+
+
+@_command("Look")
+def show(run: Run = "latest", store: Store = None, json: AsJson = False) -> int:
+    """Show a run: its state, stages, models and results.
+
+    \b
+    Examples
+      cream-tui show latest
+      cream-tui show sandbox --json
+    """
+    from cream_tui.commands import show as command
+
+    return command.show(store, run, as_json=json)
+
+
+@_command("Look")
+def pairs(
+    run: Run = "latest",
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="KEY", help="iteration, consistency, margin, confidence or length.")
+    ] = "iteration",
+    descending: Annotated[bool, typer.Option("--descending", help="The greatest first.")] = False,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="At most so many; 0 for all.")] = 20,
+    iteration: Annotated[
+        int | None, typer.Option("--iteration", metavar="T", help="Only this iteration.", show_default=False)
+    ] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="Only pairs whose label is known to be wrong.")] = False,
+    store: Store = None,
+    json: AsJson = False,
+) -> int:
+    """Read the preference pairs that a run made: prompt, chosen, rejected.
+
+    \b
+    Example
+      cream-tui pairs latest --sort consistency --limit 5
+    """
+    from cream_tui.commands import pairs as command
+
+    wish = command.Wish(sort, is_descending=descending, limit=limit, iteration=iteration, is_wrong_only=wrong)
+    return command.pairs(store, run, wish, as_json=json)
+
+
+@_command("Look")
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN ...", help="Two runs or more; the first is the baseline.", autocompletion=complete_runs
+        ),
+    ],
+    store: Store = None,
+    json: AsJson = False,
+) -> int:
+    """Compare runs model by model, with intervals and an exact paired test.
+
+    \b
+    Example
+      cream-tui compare demo-srlm demo-cream
+    """
+    from cream_tui.commands import compare as command
+
+    return command.compare(store, runs, as_json=json)
+
+
+@_command("Look")
+def export(
+    run: OptionalRun = None,
+    what: Annotated[
+        str,
+        typer.Option(
+            "--what", metavar="WHAT", help="pairs, responses, rewards, consistency, metrics, evaluations or runs."
+        ),
+    ] = "pairs",
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="FORMAT", help="csv or jsonl; else by the file's ending, else csv.", show_default=False
+        ),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write this file, whole or not at all.", show_default=False
+        ),
+    ] = None,
+    store: Store = None,
+) -> int:
+    """Export rows as CSV or JSON lines, to stdout or to a file.
+
+    CSV is RFC 4180 in UTF-8 with full precision: an empty field is a missing value, flags are True and False, lists are
+    JSON. Pairs as jsonl are TRL's preference format and hold no skipped prompts.
+
+    \b
+    Examples
+      cream-tui export > pairs.csv
+      cream-tui export sandbox --what responses -o responses.jsonl
+    """
+    from cream_tui.commands import export as command
+
+    return command.export(store, run, what=what, format_name=format_, target=file)
+
+
+@config_app.command("show", cls=CreamCommand)
+def config_show(
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="A YAML file or a shipped name.",
+            autocompletion=complete_configs,
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    method: Method = None,
+    json: AsJson = False,
+) -> int:
+    """Print a configuration with every setting filled in; without CONFIG, list the shipped ones.
+
+    \b
+    Example
+      cream-tui config show sandbox > my.yaml
+    """
+    from cream_tui.commands import config as command
+
+    return command.show(config, tuple(overrides or ()), method, as_json=json)
+
+
+@config_app.command("check", cls=CreamCommand)
+def config_check(config: Config, overrides: Overrides = None, method: Method = None, json: AsJson = False) -> int:
+    """Check a configuration and the files that it names, without running anything.
+
+    \b
+    Example
+      cream-tui config check my.yaml
+    """
+    from cream_tui.commands import config as command
+
+    return command.check(config, tuple(overrides or ()), method, as_json=json)
+
+
+@config_app.command("schema", cls=CreamCommand)
+def config_schema() -> int:
+    """Print the JSON schema of a configuration file, for editors.
+
+    \b
+    Example
+      cream-tui config schema > run.schema.json
+    """
+    from cream_tui.commands import config as command
+
+    return command.schema()
+
+
+@_command("Machine")
+def doctor(store: Store = None, json: AsJson = False) -> int:
+    """Say what this machine offers and whether the store is sound.
+
+    \b
+    Example
+      cream-tui doctor
+    """
+    from cream_tui.commands import doctor as command
+
+    return command.doctor(store, as_json=json)
+
+
+def main() -> None:
+    """The console script: run a command and leave with its exit code."""
+    from cream_tui.launch import leave, run_command
+
+    leave(run_command(app, sys.argv[1:]))

@@ -1,0 +1,88 @@
+"""`config show|check|schema`: configuration files, without running anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cream_tui import output
+from cream_tui.output import Cell, Column
+from engine.config.load import (
+    check_files,
+    compute_config_digest,
+    dump,
+    find_config,
+    load_run_config,
+)
+from engine.config.load import (
+    schema as build_schema,
+)
+from engine.config.run import RunConfig
+from engine.config.shipped import list_shipped
+from engine.config.yaml_loader import load_mapping
+from engine.errors import ExitCode
+
+
+def show(config: str | None, overrides: tuple[str, ...], method: str | None, *, as_json: bool) -> int:
+    """Print a configuration in full, or the names of the shipped ones."""
+    if config is None:
+        _show_shipped(as_json=as_json)
+        return ExitCode.DONE
+    content = dump(load_run_config(config, overrides=overrides, method=method))
+    if as_json:
+        output.print_json(content)
+    else:
+        output.print_raw(_encode_yaml(content))
+    return ExitCode.DONE
+
+
+def check(config: str, overrides: tuple[str, ...], method: str | None, *, as_json: bool) -> int:
+    """Say that a configuration is sound, or raise what is wrong with it."""
+    loaded = load_run_config(config, overrides=overrides, method=method)
+    check_files(loaded)
+    if as_json:
+        output.print_json(
+            {"name": loaded.name, "file": str(find_config(config)), "digest": compute_config_digest(loaded)}
+        )
+    else:
+        output.print_text(f"{loaded.name} is sound: {_describe(loaded)}")
+    return ExitCode.DONE
+
+
+def schema() -> int:
+    """Print the JSON schema."""
+    output.print_json(build_schema())
+    return ExitCode.DONE
+
+
+def _describe(config: RunConfig) -> str:
+    models = f"M1 to M{config.iterations + 1}" if config.iterations else "M1"
+    return (
+        f"{config.method.name}, {models}, {config.data.prompts_per_iteration} prompts of {config.sampling.n} responses "
+        "per iteration"
+    )
+
+
+def _show_shipped(*, as_json: bool) -> None:
+    runs = {name: _read_comment(path) for name, path in list_shipped("runs").items()}
+    methods = {name: _read_comment(path) for name, path in list_shipped("methods").items()}
+    if as_json:
+        output.print_json({"runs": runs, "methods": methods})
+        return
+    for title, found in (("run", runs), ("method", methods)):
+        rows = [(Cell(name, "bold"), comment) for name, comment in found.items()]
+        output.print_table((Column(title), Column("", is_flexible=True)), rows)
+        output.print_text()
+
+
+def _read_comment(path: Any) -> str:
+    """The first comment of a file, which says what it is."""
+    load_mapping(path)
+    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def _encode_yaml(content: dict[str, Any]) -> str:
+    import yaml
+
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=False, default_flow_style=None, width=100)
+    return str(text)

@@ -1,0 +1,79 @@
+"""From arguments to an exit code: one place where every error ends.
+
+Knows Typer's errors and the three packages. Must not know commands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import util
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from typer.main import get_command
+
+from cream_tui import diagnostics, output
+from engine.errors import ExitCode
+
+PROGRAM = "cream-tui"
+
+
+def run_command(app: typer.Typer, arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; every error becomes a message."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        check_install()
+        code = get_command(app).main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        output.flush()
+        return int(code or 0)
+    except typer.TyperException as error:
+        return _report_usage(error)
+    except typer.Abort:
+        return int(diagnostics.ViewExit.CLOSED)
+    except BrokenPipeError:
+        # The reader has seen enough, as in `| head`: nothing went wrong.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        return int(ExitCode.DONE)
+    except (Exception, KeyboardInterrupt) as error:
+        return diagnostics.report(error)
+
+
+def check_install() -> None:
+    """Check that the three packages come from one install: their names are common ones.
+
+    Raises:
+        diagnostics.UsageProblem: They do not; the message names the folders.
+    """
+    own = Path(__file__).resolve().parent.parent
+    for name in ("engine", "db"):
+        spec = util.find_spec(name)
+        places = [Path(place).resolve() for place in (spec.submodule_search_locations or [])] if spec else []
+        if places != [own / name]:
+            found = places[0] if places else "nowhere"
+            raise diagnostics.UsageProblem(
+                f"the package {name} comes from {found}, not from {own / name}",
+                "Another package of this name hides it: install cream-tui with pipx, in an environment of its own.",
+            )
+
+
+def leave(code: int) -> NoReturn:
+    """End the process."""
+    try:
+        output.flush()
+    except OSError:
+        # Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _report_usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} --help says how." if context is not None else None
+    diagnostics.fail(error.format_message(), hint)
+    return int(ExitCode.CONFIGURATION)

@@ -1,0 +1,216 @@
+"""What happened in a set of runs, in plain sentences chosen by the numbers.
+
+Pure: results in, sentences out; no store, no terminal. A difference that the data cannot tell from chance is said to be
+just that. Accuracies of two models are compared by an exact McNemar test on the items that both answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cream_tui.results import ModelResult, PairedTest, compute_paired_test, find_last_evaluated
+from cream_tui.units import format_number, format_p_value, format_percent, format_signed
+
+# A tau or a length has no test here; a change below these is called none.
+LEAST_TAU_CHANGE = 0.1
+LEAST_LENGTH_CHANGE = 0.1
+# Above this the previous model ranks as the current one does, whatever the labels do.
+SATURATED_TAU = 0.9
+# Above this the loss is plain DPO in all but name.
+NEARLY_HARD_C = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One run of a comparison; ``title`` is what a sentence calls it."""
+
+    title: str
+    results: tuple[ModelResult, ...]
+
+    @property
+    def evaluated(self) -> list[ModelResult]:
+        """Models from M1 on that have an accuracy."""
+        return [model for model in self.results if model.tasks and model.index >= 1]
+
+    def list_measured(self, name: str) -> list[tuple[ModelResult, float]]:
+        """Models that have this measure, with it."""
+        return [(model, value) for model in self.results if (value := model.get(name)) is not None]
+
+
+def tell(arms: Sequence[Arm]) -> list[str]:
+    """What happened: each arm's accuracy, labels, agreement and length, then the arms against the first."""
+    sentences: list[str] = []
+    for arm in arms:
+        sentences += [sentence for sentence in _tell_arm(arm) if sentence]
+    for arm in arms[1:]:
+        sentences.append(tell_difference(arm, arms[0]))
+    if sentences and any(arm.evaluated for arm in arms):
+        sentences.append("This is one seed: repeat it with another before believing a difference.")
+    return sentences
+
+
+def _tell_arm(arm: Arm) -> list[str | None]:
+    return [tell_accuracy(arm), tell_labels(arm), tell_agreement(arm), tell_confidence(arm), tell_length(arm)]
+
+
+def tell_accuracy(arm: Arm) -> str | None:
+    """Where the accuracy went from M1, by way of its best model."""
+    models = arm.evaluated
+    if not models:
+        return f"{arm.title}: no model was evaluated, so nothing can be said of its accuracy."
+    first, last = models[0], models[-1]
+    if len(models) == 1:
+        return f"{arm.title}: {first.name} has an accuracy of {_percent(first)}; there is no later model yet."
+    best = max(models, key=lambda model: (model.accuracy or 0.0, -model.index))
+    worst = min(models, key=lambda model: (model.accuracy or 0.0, -model.index))
+    turn = next((model for model in (best, worst) if model not in (first, last)), None)
+    if turn is None or turn.accuracy in (first.accuracy, last.accuracy):
+        return f"{arm.title}: accuracy {_describe_change(first, last)}."
+    return f"{arm.title}: accuracy {_describe_change(first, turn)}, then {_describe_change(turn, last, short=True)}."
+
+
+def tell_labels(arm: Arm) -> str | None:
+    """Where the share of right labels went."""
+    known = arm.list_measured("label_accuracy")
+    if not known:
+        if arm.list_measured("n_pairs"):
+            return f"{arm.title}: no gold answers, so nothing can be said of its labels."
+        return None
+    (first, start), (last, end) = known[0], known[-1]
+    if len(known) == 1:
+        return f"{arm.title}: {format_percent(start)} % of the labels that {first.name} gave were right."
+    verb = _choose_verb(end - start, ("rose", "fell", "stayed"))
+    change = "" if verb == "stayed" else f" from {format_percent(start)} %"
+    if verb != "stayed" and _do_intervals_overlap(first, last):
+        doubt = ", a change within the noise of so few labels that can be told"
+    else:
+        doubt = ", below chance: the pairs teach errors" if end < 0.5 <= start else ""
+    return (
+        f"{arm.title}: the share of right labels {verb}{change} {'at' if verb == 'stayed' else 'to'} "
+        f"{format_percent(end)} % between {first.name} and {last.name}{doubt}."
+    )
+
+
+def tell_agreement(arm: Arm) -> str | None:
+    """Where the agreement with the previous model and with the anchor went, and what it can still tell."""
+    previous, anchor = arm.list_measured("tau_previous"), arm.list_measured("tau_anchor")
+    if len(previous) < 2:
+        return None
+    text = f"{arm.title}: tau to the previous model {_describe_tau(previous)}"
+    is_saturated = previous[-1][1] >= SATURATED_TAU
+    if len(anchor) < 2:
+        return text + (", so two models in a row rank alike whether right or wrong." if is_saturated else ".")
+    falls = anchor[-1][1] - anchor[0][1] <= -LEAST_TAU_CHANGE
+    text += f", tau to the anchor {_describe_tau(anchor)}"
+    if is_saturated and falls:
+        return text + ": two models in a row rank alike while both drift from where they began."
+    if is_saturated:
+        return text + ": two models in a row rank alike, so their agreement tells little."
+    return text + "."
+
+
+def tell_confidence(arm: Arm) -> str | None:
+    """Whether C went to 1, where the loss is that of plain self-rewarding."""
+    known = arm.list_measured("confidence")
+    if len(known) < 2 or all(value == known[0][1] for _, value in known):
+        return None
+    (first, start), (last, end) = known[0], known[-1]
+    tail = ", which is almost plain self-rewarding (C = 1)" if end >= NEARLY_HARD_C > start else ""
+    return (
+        f"{arm.title}: C went from {format_number(start)} at {first.name} to {format_number(end)} at {last.name}{tail}."
+    )
+
+
+def tell_length(arm: Arm) -> str | None:
+    """Whether the chosen responses grew."""
+    known = arm.list_measured("chosen_n_tokens")
+    if len(known) < 2 or known[0][1] <= 0:
+        return None
+    (first, start), (last, end) = known[0], known[-1]
+    share = end / start - 1
+    if abs(share) < LEAST_LENGTH_CHANGE:
+        return f"{arm.title}: chosen responses kept their length ({start:.1f} and {end:.1f} tokens)."
+    verb = "grew" if share > 0 else "shrank"
+    return (
+        f"{arm.title}: chosen responses {verb} from {start:.1f} tokens at {first.name} to {end:.1f} at {last.name} "
+        f"({format_signed(100 * share, 0)} %)."
+    )
+
+
+def tell_difference(arm: Arm, baseline: Arm) -> str:
+    """How two arms differ at the last model that both evaluated."""
+    pair = find_last_common(arm.results, baseline.results)
+    if pair is None:
+        return f"{arm.title} and {baseline.title} have no evaluated model in common, so they cannot be compared."
+    model, other = pair
+    test = compute_paired_test(model, other)
+    figures = f"At {model.name} {arm.title} has {_percent(model)} and {baseline.title} {_percent(other)}"
+    if test is None:
+        return f"{figures}, on different items, so no paired test can be made."
+    if test.n_first_only == test.n_second_only == 0:
+        return f"{figures}: they are right on the same of the {test.n_items} items."
+    detail = f"exact McNemar on {test.n_items} shared items: {test.n_first_only} only {arm.title}, "
+    detail += f"{test.n_second_only} only {baseline.title}, {format_p_value(test.p_value)}"
+    if test.is_significant:
+        better = arm.title if test.n_first_only > test.n_second_only else baseline.title
+        return f"{figures}: {better} is better ({detail})."
+    return f"{figures}: the data carries no claim of a difference ({detail})."
+
+
+def find_last_common(
+    first: Sequence[ModelResult], second: Sequence[ModelResult]
+) -> tuple[ModelResult, ModelResult] | None:
+    """The last model that both runs evaluated, as each has it."""
+    others = {model.name: model for model in second if model.tasks}
+    common = [model for model in first if model.tasks and model.name in others]
+    last = find_last_evaluated(common)
+    return None if last is None else (last, others[last.name])
+
+
+def _describe_change(first: ModelResult, last: ModelResult, *, short: bool = False) -> str:
+    test = compute_paired_test(first, last)
+    change = (last.accuracy or 0.0) - (first.accuracy or 0.0)
+    verb = _choose_verb(change, ("rose", "fell", "stayed"))
+    start = "" if short else f" from {_percent(first)} ({first.name})"
+    if verb == "stayed":
+        return f"stayed at {_percent(last)} ({last.name})"
+    return f"{verb}{start} to {_percent(last)} ({last.name}{_describe_test(test)})"
+
+
+def _describe_test(test: PairedTest | None) -> str:
+    if test is None:
+        return ", on different items"
+    p_value = format_p_value(test.p_value)
+    return f", {p_value}" if test.is_significant else f", {p_value}: not to be told from chance on {test.n_items} items"
+
+
+def _describe_tau(known: Sequence[tuple[ModelResult, float]]) -> str:
+    start, end = known[0][1], known[-1][1]
+    if abs(end - start) < LEAST_TAU_CHANGE:
+        return f"stayed near {format_signed(end)}"
+    return f"{'rose' if end > start else 'fell'} from {format_signed(start)} to {format_signed(end)}"
+
+
+def _do_intervals_overlap(first: ModelResult, last: ModelResult) -> bool:
+    """Whether the 95 % intervals of two shares of right labels meet; False where the counts are unknown."""
+    from engine.method.statistics import compute_wilson_interval
+
+    intervals = []
+    for model in (first, last):
+        n_right, n_inverted = model.get("n_right"), model.get("n_inverted")
+        if n_right is None or n_inverted is None:
+            return False
+        intervals.append(compute_wilson_interval(int(n_right), int(n_right + n_inverted)))
+    (low, high), (other_low, other_high) = intervals
+    return low <= other_high and other_low <= high
+
+
+def _choose_verb(change: float, verbs: tuple[str, str, str]) -> str:
+    if abs(change) < 5e-4:
+        return verbs[2]
+    return verbs[0] if change > 0 else verbs[1]
+
+
+def _percent(model: ModelResult) -> str:
+    return f"{format_percent(model.accuracy)} %"

@@ -1,0 +1,213 @@
+"""The live view of runs: redrawn in place on a terminal, one line per event elsewhere.
+
+Knows snapshots. Must not know how runs are started or stopped: it reads the store until every run is over.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cream_tui import diagnostics
+from cream_tui.output import Cell, Line, cut, lay_out_table
+from cream_tui.result_table import RESULT_COLUMNS, build_result_rows, describe_result
+from cream_tui.results import ModelResult
+from cream_tui.snapshots import RunSnapshot, SnapshotReader
+from cream_tui.stage_view import StageView, describe_stage, estimate_time_left
+from cream_tui.text import make_visible
+from cream_tui.units import format_duration
+from db.queries import open_reader, read_data_version
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+POLL_S = 0.25
+TICK_S = 1.0
+BAR_WIDTH = 16
+_MARKS = {"done": "✓", "reused": "✓", "failed": "✗", "running": "▸", "waiting": "…", "pending": "·"}
+_STYLES = {
+    "done": "green",
+    "reused": "green",
+    "failed": "red",
+    "running": "cyan",
+    "waiting": "yellow",
+    "pending": "dim",
+}
+_STATE_STYLES = {"running": "cyan", "done": "green", "failed": "red", "stopped": "yellow", "stale": "red"}
+
+
+def follow(root: Path, run_ids: Sequence[str]) -> list[RunSnapshot]:
+    """Show the runs until each is over or has lost its process; their last state, in the same order."""
+    connection = open_reader(root)
+    try:
+        view = _LiveView() if diagnostics.is_terminal() else _PlainView()
+        with view:
+            return _follow(connection, [SnapshotReader(run_id) for run_id in run_ids], view)
+    finally:
+        connection.close()
+
+
+def _follow(
+    connection: sqlite3.Connection, readers: Sequence[SnapshotReader], view: _LiveView | _PlainView
+) -> list[RunSnapshot]:
+    version: int | None = None
+    read_at = 0.0
+    while True:
+        newest = read_data_version(connection)
+        now = time.monotonic()
+        if newest != version or now - read_at >= TICK_S:
+            version, read_at = newest, now
+            snapshots = [reader.read(connection) for reader in readers]
+            view.update(snapshots)
+            if all(snapshot.is_over or snapshot.stale for snapshot in snapshots):
+                return snapshots
+        time.sleep(POLL_S)
+
+
+class _PlainView:
+    """One line for each stage that starts or ends, each model, and each end of a run."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, ...]] = set()
+
+    def __enter__(self) -> _PlainView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def update(self, snapshots: Sequence[RunSnapshot]) -> None:
+        """Tell what is new."""
+        for snapshot in snapshots:
+            prefix = f"{snapshot.run.name}  " if len(snapshots) > 1 else ""
+            for key, text in list_events(snapshot):
+                if (snapshot.run.run_id, *key) not in self._told:
+                    self._told.add((snapshot.run.run_id, *key))
+                    diagnostics.narrate(make_visible(prefix + text))
+
+
+def list_events(snapshot: RunSnapshot) -> list[tuple[tuple[str, ...], str]]:
+    """Everything that can be told of a run so far, each with a key that tells it from the others."""
+    events: list[tuple[tuple[str, ...], str]] = []
+    for stage in snapshot.stages:
+        if stage.status in ("running", "waiting"):
+            other = f", {stage.other} computes it" if stage.other else ""
+            word = "waiting" if stage.other else "started"
+            events.append(((stage.label, word), f"{stage.label}: {word}{other}"))
+        elif stage.status != "pending":
+            detail = describe_stage(stage)
+            words = detail if stage.status == "reused" else f"{stage.status}  {detail}"
+            events.append(((stage.label, stage.status), f"{stage.label}: {words}"))
+    for model in _list_ready(snapshot):
+        events.append(((model.name, "result"), describe_result(model)))
+    if snapshot.is_over or snapshot.stale:
+        events.append((("end", snapshot.state), f"run {snapshot.state}"))
+    return events
+
+
+def _list_ready(snapshot: RunSnapshot) -> list[ModelResult]:
+    """Models of which nothing more is to come: evaluated, and their own pairs made."""
+    is_over = snapshot.is_over
+    last = f"M{snapshot.run.iterations + 1}"
+    return [
+        model
+        for model in snapshot.results
+        if model.tasks and (is_over or model.name in ("M0", last) or model.get("n_pairs") is not None)
+    ]
+
+
+class _LiveView:
+    """A block for each run, redrawn in place."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._console = diagnostics.build_console()
+        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> _LiveView:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self, snapshots: Sequence[RunSnapshot]) -> None:
+        """Draw the runs as they are."""
+        size = shutil.get_terminal_size()
+        lines = lay_out_runs(snapshots, width=size.columns, height=size.lines - 1)
+        self._live.update(_join(lines), refresh=True)
+
+
+def lay_out_runs(snapshots: Sequence[RunSnapshot], *, width: int, height: int) -> list[Line]:
+    """The blocks of all runs, within so many lines where that can be."""
+    tables = [_lay_out_results(snapshot, width) for snapshot in snapshots]
+    n_fixed = sum(len(table) for table in tables) + 2 * len(snapshots)
+    if n_fixed + 4 * len(snapshots) > height:
+        tables = [[] for _ in snapshots]
+        n_fixed = 2 * len(snapshots)
+    n_stages = max(2, (height - n_fixed) // max(1, len(snapshots)))
+    lines: list[Line] = []
+    for snapshot, table in zip(snapshots, tables, strict=True):
+        lines += [_lay_out_head(snapshot), *_lay_out_stages(snapshot.stages, width, n_stages), *table, []]
+    return lines[:-1]
+
+
+def _lay_out_head(snapshot: RunSnapshot) -> Line:
+    run = snapshot.run
+    facts = [f"{run.method}", f"{snapshot.n_done} of {len(snapshot.stages)} stages"]
+    if run.started_at is not None:
+        facts.append(f"{format_duration((run.finished_at or time.time()) - run.started_at)}")
+    left = None if snapshot.is_over else estimate_time_left(snapshot.stages)
+    if left is not None:
+        facts.append(f"about {format_duration(left)} left")
+    style = _STATE_STYLES.get(snapshot.state, "")
+    return [
+        Cell(make_visible(run.name), "bold"),
+        Cell("  "),
+        Cell(snapshot.state, style),
+        Cell("  " + make_visible("  ".join(facts)), "dim"),
+    ]
+
+
+def _lay_out_stages(stages: Sequence[StageView], width: int, n_lines: int) -> list[Line]:
+    """The stages that fit: what runs, what ended last, what comes next."""
+    current = next((k for k, stage in enumerate(stages) if not stage.is_over), len(stages))
+    start = max(0, min(current - max(1, n_lines - 2), len(stages) - n_lines))
+    shown = stages[start : start + n_lines]
+    label_width = max((len(stage.label) for stage in stages), default=0)
+    return [_lay_out_stage(stage, label_width, width) for stage in shown]
+
+
+def _lay_out_stage(stage: StageView, label_width: int, width: int) -> Line:
+    style = _STYLES.get(stage.status, "")
+    line: Line = [Cell(f"  {_MARKS.get(stage.status, ' ')} ", style)]
+    line.append(Cell(make_visible(stage.label).ljust(label_width) + "  ", "dim" if stage.status == "pending" else ""))
+    used = label_width + 6
+    if stage.status in ("running", "waiting") and stage.fraction is not None:
+        n_full = round(BAR_WIDTH * stage.fraction)
+        line += [Cell("━" * n_full, style), Cell("─" * (BAR_WIDTH - n_full) + "  ", "dim")]
+        used += BAR_WIDTH + 2
+    line.append(Cell(cut(make_visible(describe_stage(stage)), max(1, width - used - 1)), "dim"))
+    return line
+
+
+def _lay_out_results(snapshot: RunSnapshot, width: int) -> list[Line]:
+    rows = build_result_rows(snapshot.results)
+    return lay_out_table(RESULT_COLUMNS, rows, width=width, indent=2) if rows else []
+
+
+def _join(lines: Sequence[Line]) -> Text:
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for k, line in enumerate(lines):
+        if k:
+            text.append("\n")
+        for cell in line:
+            text.append(cell.text, style=cell.style or None)
+    return text

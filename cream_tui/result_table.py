@@ -1,0 +1,91 @@
+"""Results as table rows: the same columns in `show`, `compare`, the live view and the demo.
+
+Knows results and output cells. Must not know where they are printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cream_tui.output import Cell, Column
+from cream_tui.results import ModelResult
+from cream_tui.units import MISSING, format_interval, format_number, format_percent, format_signed
+
+RESULT_COLUMNS = (
+    Column("model"),
+    Column("accuracy\n%", "right"),
+    Column("95 %\ninterval", "right"),
+    Column("tau to\nprevious", "right"),
+    Column("tau to\nanchor", "right"),
+    Column("C in\nloss", "right"),
+    Column("labels\nright %", "right"),
+    Column("tokens\nchosen", "right"),
+    Column("\nrejected", "right"),
+)
+LEGEND = "tau, C, labels and tokens belong to the pairs that the model made; the next model learned from them."
+
+
+def build_result_row(model: ModelResult) -> list[str | Cell]:
+    """The cells of one model, in the order of RESULT_COLUMNS."""
+    return [
+        Cell(model.name, "bold"),
+        format_percent(model.accuracy),
+        Cell(format_interval(model.interval), "dim"),
+        format_signed(model.get("tau_previous")),
+        format_signed(model.get("tau_anchor")),
+        format_number(model.get("confidence")),
+        format_percent(model.get("label_accuracy")),
+        format_number(model.get("chosen_n_tokens"), 1),
+        format_number(model.get("rejected_n_tokens"), 1),
+    ]
+
+
+def build_result_rows(results: Iterable[ModelResult]) -> list[list[str | Cell]]:
+    """One row for each model that has anything to say."""
+    return [build_result_row(model) for model in results if model.tasks or model.measures]
+
+
+def build_record(model: ModelResult) -> dict[str, Any]:
+    """A model for JSON, numbers in full."""
+    return {
+        "model": model.name,
+        "accuracy": model.accuracy,
+        "interval": None if model.interval is None else list(model.interval),
+        "tasks": [
+            {"task": task.task, "n_correct": task.n_correct, "n_items": task.n_items, "accuracy": task.accuracy}
+            for task in model.tasks
+        ],
+        **{name: model.get(name) for name in sorted(model.measures)},
+    }
+
+
+def describe_result(model: ModelResult) -> str:
+    """A model in one line of text, for a log."""
+    parts = []
+    if model.tasks:
+        parts.append(f"accuracy {format_percent(model.accuracy)} % ({format_interval(model.interval)})")
+    for title, name in (("tau to previous", "tau_previous"), ("to anchor", "tau_anchor")):
+        if model.get(name) is not None:
+            parts.append(f"{title} {format_signed(model.get(name))}")
+    if model.get("label_accuracy") is not None:
+        parts.append(f"labels right {format_percent(model.get('label_accuracy'))} %")
+    return f"{model.name}  " + ("  ".join(parts) or MISSING)
+
+
+def build_task_rows(results: Sequence[ModelResult]) -> list[list[str | Cell]]:
+    """Accuracy by task, one row per model; empty where no model has more than one task."""
+    if not any(len(model.tasks) > 1 for model in results):
+        return []
+    names = list_tasks(results)
+    rows: list[list[str | Cell]] = []
+    for model in results:
+        by_name = {task.task: task.accuracy for task in model.tasks}
+        if by_name:
+            rows.append([Cell(model.name, "bold"), *(format_percent(by_name.get(name)) for name in names)])
+    return rows
+
+
+def list_tasks(results: Sequence[ModelResult]) -> list[str]:
+    """Names of all tasks in the order of their first appearance."""
+    return list(dict.fromkeys(task.task for model in results for task in model.tasks))

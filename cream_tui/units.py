@@ -1,0 +1,96 @@
+"""Numbers, times and sizes as a reader wants them; text only, no colour.
+
+Knows how things are written. Must not know where they come from. A missing number is a dash.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+MISSING = "–"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def format_percent(rate: float | None, digits: int = 1) -> str:
+    """A rate in [0, 1] as percent without the sign: 75.2."""
+    return MISSING if rate is None or not math.isfinite(rate) else f"{100 * rate:.{digits}f}"
+
+
+def format_interval(interval: tuple[float, float] | None) -> str:
+    """Both ends of an interval of rates as percent: 71.2–78.8."""
+    return MISSING if interval is None else f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}"
+
+
+def format_signed(value: float | None, digits: int = 2) -> str:
+    """A number with its sign, zero without: +0.51, with a real minus."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{value:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
+
+
+def format_number(value: float | None, digits: int = 2) -> str:
+    """A number with a fixed count of decimals."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def format_p_value(p_value: float) -> str:
+    """A p-value as an equation: p = 0.013, or p < 0.001."""
+    if p_value < 0.001:
+        return "p < 0.001"
+    return f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """A duration: 4.1 s, 1:05, 2:03:20."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return MISSING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}:{whole % _MINUTE:02d}"
+    return f"{whole // _HOUR}:{whole % _HOUR // _MINUTE:02d}:{whole % _MINUTE:02d}"
+
+
+def format_age(seconds: float) -> str:
+    """How long ago, in one unit: now, 5 min ago, 3 days ago."""
+    if seconds < _MINUTE:
+        return "now"
+    for size, unit in ((_DAY, "day"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= size:
+            n = int(seconds // size)
+            return f"{n} {unit}{'s' if unit == 'day' and n > 1 else ''} ago"
+    return "now"
+
+
+def format_bytes(n_bytes: float) -> str:
+    """A size in binary units: 1.6 MiB."""
+    size = float(n_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def format_count(count: int | None) -> str:
+    """A count with its thousands apart: 3,000."""
+    return MISSING if count is None else f"{count:,}"
+
+
+def format_rate(per_second: float) -> str:
+    """Items per second with about three digits."""
+    if per_second >= 100:
+        return f"{per_second:,.0f}/s"
+    return f"{per_second:.1f}/s" if per_second >= 1 else f"{per_second:.2f}/s"
+
+
+def format_time(at: float | None) -> str:
+    """A moment in local time: 2025-11-23 13:42:05."""
+    return MISSING if at is None else datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")

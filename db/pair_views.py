@@ -1,0 +1,141 @@
+"""Pairs with their texts and agreements, sorted for browsing. Light: plain sqlite3, no sqlmodel.
+
+One iteration of a run has at most one sample, one agree and one pair stage; they are joined by prompt.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from db.queries import as_bool
+from db.reading import fetch_rows
+
+# The rate is undefined where the measure is; an inverted pair prefers a wrong response to a right one.
+_SORTS = {
+    "position": "v.iteration, v.position",
+    "confidence": "v.confidence",
+    "consistency_rate": "v.consistency_rate",
+    "margin": "v.margin",
+    "chosen_reward": "v.chosen_reward",
+    "rejected_reward": "v.rejected_reward",
+    "tau_previous": "v.tau_previous",
+    "tau_anchor": "v.tau_anchor",
+    "inverted": "coalesce(v.rejected_correct, 0) - coalesce(v.chosen_correct, 0)",
+    "chosen_length": "v.chosen_n_tokens",
+    "rejected_length": "v.rejected_n_tokens",
+    "length_difference": "v.chosen_n_tokens - v.rejected_n_tokens",
+}
+PAIR_SORTS = tuple(_SORTS)
+
+# ranking: which rows of an agree stage are tau_previous. In iteration 1 there is no implicit reward of the previous
+# model, and a log-likelihood of the base model stands in its place: the anchor itself, or the sum.
+_VIEW = """
+WITH link AS (
+  SELECT l.iteration, s.name, s.stage_id FROM run_stage l JOIN stage s ON s.stage_id = l.stage_id
+  WHERE l.run_id = :run AND s.name IN ('sample', 'agree', 'pair') AND (:iteration IS NULL OR l.iteration = :iteration)
+), ranking AS (
+  SELECT l.iteration, l.stage_id,
+    coalesce(max(CASE WHEN a.scorer = 'implicit:M' || l.iteration THEN a.scorer END), min(a.scorer)) AS scorer,
+    coalesce(
+      max(CASE WHEN a.against = 'implicit:M' || (l.iteration - 1) THEN a.against END),
+      max(CASE WHEN l.iteration = 1 AND a.against IN ('mean_loglik:M0', 'sum_loglik:M0') THEN a.against END)
+    ) AS previous
+  FROM link l JOIN agreement a ON a.stage_id = l.stage_id AND a.measure = 'kendall'
+  WHERE l.name = 'agree' GROUP BY l.iteration, l.stage_id
+), v AS (
+  SELECT
+    lp.iteration, d.position, p.prompt_id, t.text AS prompt, p.chosen_k, p.rejected_k,
+    rc.text AS chosen, rr.text AS rejected, rc.correct AS chosen_correct, rr.correct AS rejected_correct,
+    rc.n_tokens AS chosen_n_tokens, rr.n_tokens AS rejected_n_tokens,
+    rc.finish_reason AS chosen_finish_reason, rr.finish_reason AS rejected_finish_reason,
+    p.chosen_reward, p.rejected_reward, p.margin, p.consistency_rate, p.confidence,
+    tp.value AS tau_previous, ta.value AS tau_anchor,
+    p.skip_reason
+  FROM link lp
+  JOIN pair p ON p.stage_id = lp.stage_id
+  JOIN prompt t ON t.prompt_id = p.prompt_id
+  LEFT JOIN link ls ON ls.name = 'sample' AND ls.iteration = lp.iteration
+  LEFT JOIN ranking la ON la.iteration = lp.iteration
+  LEFT JOIN sampled_prompt d ON d.stage_id = ls.stage_id AND d.prompt_id = p.prompt_id
+  LEFT JOIN response rc ON rc.stage_id = ls.stage_id AND rc.prompt_id = p.prompt_id AND rc.k = p.chosen_k
+  LEFT JOIN response rr ON rr.stage_id = ls.stage_id AND rr.prompt_id = p.prompt_id AND rr.k = p.rejected_k
+  LEFT JOIN agreement tp ON tp.stage_id = la.stage_id AND tp.measure = 'kendall' AND tp.prompt_id = p.prompt_id
+    AND tp.scorer = la.scorer AND tp.against = la.previous
+  LEFT JOIN agreement ta ON ta.stage_id = la.stage_id AND ta.measure = 'kendall' AND ta.prompt_id = p.prompt_id
+    AND ta.scorer = la.scorer AND ta.against = 'mean_loglik:M0'
+  WHERE lp.name = 'pair'
+)
+SELECT * FROM v WHERE (:skipped OR v.skip_reason IS NULL)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PairView:
+    """A pair with what a reader wants beside it, or a skipped prompt (``skip_reason`` set, no sides).
+
+    Attributes:
+        position: of the prompt in its sample stage.
+        margin: in nats, before training; the rewards likewise.
+        tau_previous: Kendall between the current reward and the previous model's, None where undefined.
+        tau_anchor: Kendall between the current reward and the base model's mean log-likelihood.
+    """
+
+    iteration: int
+    position: int | None
+    prompt_id: str
+    prompt: str
+    chosen_k: int | None
+    rejected_k: int | None
+    chosen: str | None
+    rejected: str | None
+    chosen_correct: bool | None
+    rejected_correct: bool | None
+    chosen_n_tokens: int | None
+    rejected_n_tokens: int | None
+    chosen_finish_reason: str | None
+    rejected_finish_reason: str | None
+    chosen_reward: float | None
+    rejected_reward: float | None
+    margin: float | None
+    consistency_rate: float | None
+    confidence: float | None
+    tau_previous: float | None
+    tau_anchor: float | None
+    skip_reason: str | None
+
+
+def read_pairs_view(
+    c: sqlite3.Connection,
+    run_id: str,
+    *,
+    sort: str = "position",
+    descending: bool = False,
+    limit: int | None = None,
+    iteration: int | None = None,
+    skipped: bool = False,
+) -> list[PairView]:
+    """The run's pairs in this order; values that are missing come last either way.
+
+    Args:
+        sort: one of PAIR_SORTS.
+        skipped: whether prompts without a pair are shown too.
+
+    Raises:
+        ValueError: the order has no such name.
+    """
+    if sort not in _SORTS:
+        raise ValueError(f"no order {sort!r}; there are {', '.join(PAIR_SORTS)}")
+    keys = [f"({key}) IS NULL, {key} {'DESC' if descending else 'ASC'}" for key in _SORTS[sort].split(", ")]
+    rows = fetch_rows(
+        c,
+        f"{_VIEW} ORDER BY {', '.join(keys)}, v.iteration, v.position, v.prompt_id LIMIT :limit",
+        {"run": run_id, "iteration": iteration, "skipped": skipped, "limit": -1 if limit is None else limit},
+    )
+    views = []
+    for row in rows:
+        values = dict(zip(row.keys(), row, strict=True))
+        for side in ("chosen_correct", "rejected_correct"):
+            values[side] = as_bool(values[side])
+        views.append(PairView(**values))
+    return views

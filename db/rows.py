@@ -1,0 +1,268 @@
+"""Rows as frozen records: what ``db.writes`` takes and ``db.queries`` returns. Light: no sqlmodel, no sqlalchemy.
+
+Times are seconds since the epoch (UTC). Log-probabilities are sums in nats. ``correct`` is None where gold is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run before it has an id; ``name`` is what was asked for and may get a suffix."""
+
+    name: str
+    method: str
+    seed: int
+    iterations: int
+    config_json: str
+    config_digest: str
+    lineage_json: str
+    base_folder: str
+    base_digest: str
+    provenance_json: str
+    parent_run_id: str | None = None
+    fork_at: str | None = None
+    reuse: bool = True
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    run_id: str
+    name: str
+    method: str
+    seed: int
+    iterations: int
+    state: str
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    config_json: str
+    config_digest: str
+    lineage_json: str
+    base_folder: str
+    base_digest: str
+    parent_run_id: str | None
+    fork_at: str | None
+    reuse: bool
+    provenance_json: str
+    stop_requested_at: float | None
+    exit_code: int | None
+    error: str | None
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewStage:
+    """A planned stage; ``iteration`` and ``label`` (what the user reads) belong to the run's link to it."""
+
+    key: str
+    name: str
+    iteration: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """A stage as one run sees it; another run owns it where ``owner_run_id`` differs."""
+
+    run_id: str
+    position: int
+    stage_id: int
+    key: str
+    name: str
+    iteration: int
+    label: str
+    state: str
+    owner_run_id: str | None
+    n_done: int
+    n_total: int | None
+    unit: str | None
+    n_tokens: int | None
+    started_at: float | None
+    finished_at: float | None
+    error: str | None
+    n_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who works on a run: one supervisor process on one host."""
+
+    run_id: str
+    token: str
+    pid: int
+    pid_started_at: float
+    host: str
+    heartbeat_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``status`` is claimed | done | wait; ``owner_run_id`` is who computes or computed the stage."""
+
+    status: str
+    owner_run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    attempt_id: int
+    stage_id: int
+    run_id: str
+    number: int
+    pid: int | None
+    log_path: str | None
+    started_at: float
+    finished_at: float | None
+    exit_code: int | None
+    error: str | None
+    peak_rss_bytes: int | None
+    peak_gpu_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    prompt_id: str
+    text: str
+    messages_json: str
+    answer: str | None
+    task: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampledPromptRow:
+    """A prompt as it was encoded for one sample stage; with a ``skip_reason`` it has no responses."""
+
+    prompt_id: str
+    position: int
+    token_ids: tuple[int, ...]
+    skip_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRow:
+    prompt_id: str
+    k: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    sampled_logprob: float
+    extracted: str | None
+    correct: bool | None
+
+    @property
+    def n_tokens(self) -> int:
+        """A sampled end token counts."""
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    prompt_id: str
+    k: int
+    scorer: str
+    model: str | None
+    reference: str | None
+    sum_logprob: float | None
+    reference_sum_logprob: float | None
+    n_tokens: int | None
+    score: float | None
+    missing_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementRow:
+    prompt_id: str
+    measure: str
+    scorer: str
+    against: str
+    value: float | None
+    consistency_rate: float | None
+    n: int
+    n_distinct: int
+    undefined_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    prompt_id: str
+    chosen_k: int | None
+    rejected_k: int | None
+    chosen_reward: float | None
+    rejected_reward: float | None
+    margin: float | None
+    consistency_rate: float | None
+    confidence: float | None
+    skip_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One value of one step; a replayed step replaces its row."""
+
+    name: str
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """``folder`` is relative to the store and posix."""
+
+    digest: str
+    parent_digest: str
+    folder: str
+    n_parameters: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    task: str
+    item_id: str
+    prompt: str
+    response: str
+    extracted: str | None
+    gold: str
+    correct: bool
+    n_tokens: int
+    finish_reason: str
+
+
+StageDataRow: TypeAlias = (
+    PromptRow
+    | SampledPromptRow
+    | ResponseRow
+    | ScoreRow
+    | AgreementRow
+    | PairRow
+    | MetricRow
+    | CheckpointRow
+    | EvaluationRow
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCheckpoint:
+    """A model of a run by its name M0, M1, ...; ``folder`` is absolute, a plain transformers folder."""
+
+    name: str
+    folder: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunMetric:
+    """A metric as one run sees it; ``metric_id`` rises, so a reader asks for what is above its cursor."""
+
+    metric_id: int
+    iteration: int
+    stage: str
+    step: int
+    name: str
+    value: float
+    at: float

@@ -1,0 +1,1 @@
+"""The engine of cream-tui: configuration, method, computation, storage and control of runs."""

@@ -1,0 +1,231 @@
+"""Sampling from any causal LM of transformers: one prefill per prompt, a shared growing KV cache, finished rows dropped.
+
+Every response draws from its own random stream, keyed by (seed, prompt_id, k), so what is sampled does not depend on
+which other prompts stand in the run before it. The main path enters at ``HFSampler.sample``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from engine.records import EncodedPrompt, SampledResponse
+
+CACHE_CHUNK = 32  # tokens by which a full cache buffer grows; one copy per chunk instead of one per token
+KEPT_ROWS = 0.8  # rows are dropped once fewer than this share are unfinished: dropping copies the cache
+NUCLEUS_GUESS = 48  # tokens looked at before a whole vocabulary is sorted; the nucleus is nearly always smaller
+
+
+@dataclass(frozen=True, slots=True)
+class HFSampler:
+    """Samples ``n`` responses per prompt; ``greedy`` takes the most likely token and needs ``n`` = 1."""
+
+    model: PreTrainedModel
+    end_token_ids: frozenset[int]
+    seed: int
+    n: int
+    max_new_tokens: int
+    batch_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    greedy: bool = False
+
+    def plan_batches(self, prompts: Sequence[EncodedPrompt]) -> list[list[EncodedPrompt]]:
+        """Return batches of prompts of similar length, at most ``batch_tokens`` tokens each once fully generated."""
+        ordered = sorted(prompts, key=lambda p: (len(p.token_ids), p.prompt_id))
+        batches: list[list[EncodedPrompt]] = []
+        for prompt in ordered:
+            row_tokens = len(prompt.token_ids) + self.max_new_tokens
+            if batches and (len(batches[-1]) + 1) * self.n * row_tokens <= self.batch_tokens:
+                batches[-1].append(prompt)
+            else:
+                batches.append([prompt])
+        return batches
+
+    @torch.inference_mode()
+    def sample(self, batch: Sequence[EncodedPrompt]) -> list[SampledResponse]:
+        """Return the responses of a batch, ordered by prompt and k."""
+        cache = _build_cache(self.model)
+        device = self.model.device
+        lengths = torch.tensor([len(prompt.token_ids) for prompt in batch])
+        width = int(lengths.max())
+        ids_BT = torch.zeros(len(batch), width, dtype=torch.long)
+        for row, prompt in enumerate(batch):
+            ids_BT[row, width - len(prompt.token_ids) :] = torch.tensor(prompt.token_ids)
+        mask_BT = None if int(lengths.min()) == width else (torch.arange(width) >= (width - lengths)[:, None]).long()
+        logits_BV = self._forward(ids_BT.to(device), mask_BT, lengths, cache)
+        cache.batch_repeat_interleave(self.n)
+        group = _Group(
+            logits=logits_BV.repeat_interleave(self.n, 0),
+            mask=None if mask_BT is None else mask_BT.repeat_interleave(self.n, 0),
+            lengths=lengths.repeat_interleave(self.n),
+            draws=self._draw(batch).to(device),
+            ends=torch.tensor(sorted(self.end_token_ids), device=device),
+        )
+        token_ids, logprobs = self._decode(group, cache)
+        return [
+            SampledResponse(
+                prompt_id=batch[row // self.n].prompt_id,
+                k=row % self.n,
+                token_ids=tuple(ids),
+                finish_reason="end" if ids[-1] in self.end_token_ids else "length",
+                sampled_logprob=float(logprob),
+            )
+            for row, (ids, logprob) in enumerate(zip(token_ids, logprobs, strict=True))
+        ]
+
+    def _decode(self, group: _Group, cache: DynamicCache) -> tuple[list[list[int]], list[float]]:
+        n_rows = len(group.lengths)
+        tokens = torch.full((n_rows, self.max_new_tokens), -1, dtype=torch.long, device=group.logits.device)
+        sums = torch.zeros(n_rows, dtype=torch.float64, device=group.logits.device)
+        rows = torch.arange(n_rows, device=group.logits.device)
+        logits, mask, lengths = group.logits, group.mask, group.lengths
+        is_alive = torch.ones(n_rows, dtype=torch.bool, device=group.logits.device)
+        for step in range(self.max_new_tokens):
+            next_ids = self._choose(logits, group.draws[rows, step])
+            logprobs = logits.gather(1, next_ids[:, None])[:, 0] - logits.logsumexp(1)
+            tokens[rows[is_alive], step] = next_ids[is_alive]
+            sums[rows[is_alive]] += logprobs[is_alive].double()
+            is_alive = is_alive & ~torch.isin(next_ids, group.ends)
+            n_alive = int(is_alive.sum())
+            if n_alive == 0 or step + 1 == self.max_new_tokens:
+                break
+            if n_alive < KEPT_ROWS * len(rows):
+                kept = is_alive.nonzero()[:, 0]
+                cache.batch_select_indices(kept)
+                rows, next_ids, is_alive = rows[kept], next_ids[kept], is_alive[kept]
+                lengths = lengths[kept.cpu()]
+                mask = mask[kept.cpu()] if mask is not None else None
+            if mask is not None:
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            lengths = lengths + 1
+            logits = self._forward(next_ids[:, None], mask, lengths, cache)
+        return [[t for t in row if t >= 0] for row in tokens.tolist()], sums.tolist()
+
+    def _forward(
+        self, ids_BT: torch.Tensor, mask_BT: torch.Tensor | None, lengths: torch.Tensor, cache: DynamicCache
+    ) -> torch.Tensor:
+        """Return the float32 logits after the last token of each row, and extend the cache."""
+        device = ids_BT.device
+        positions = lengths[:, None] - torch.arange(ids_BT.shape[1] - 1, -1, -1) - 1
+        outputs = self.model(
+            input_ids=ids_BT,
+            attention_mask=None if mask_BT is None else mask_BT.to(device),
+            position_ids=positions.clamp(min=0).to(device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = outputs.logits[:, -1].float()
+        return logits
+
+    def _choose(self, logits_BV: torch.Tensor, draws_B: torch.Tensor) -> torch.Tensor:
+        """Return one token per row by inverting the cumulative nucleus distribution at the row's draw."""
+        if self.greedy:
+            return logits_BV.argmax(1)
+        probs_BV = torch.softmax(logits_BV / self.temperature, 1)
+        guess_BK, ids_BK = probs_BV.topk(min(NUCLEUS_GUESS, probs_BV.shape[1]), 1)
+        chosen_B = _invert(guess_BK, ids_BK, draws_B, self.top_p)
+        is_short = guess_BK.sum(1) < self.top_p
+        if guess_BK.shape[1] < probs_BV.shape[1] and bool(is_short.any()):
+            sorted_BV, order_BV = probs_BV[is_short].sort(dim=1, descending=True, stable=True)
+            chosen_B[is_short] = _invert(sorted_BV, order_BV, draws_B[is_short], self.top_p)
+        return chosen_B
+
+    def _draw(self, batch: Sequence[EncodedPrompt]) -> torch.Tensor:
+        if self.greedy:
+            return torch.zeros(len(batch) * self.n, self.max_new_tokens)
+        streams = [
+            np.random.Generator(np.random.Philox(key=_derive_key(self.seed, prompt.prompt_id, k)))
+            for prompt in batch
+            for k in range(self.n)
+        ]
+        return torch.from_numpy(np.stack([stream.random(self.max_new_tokens, dtype=np.float32) for stream in streams]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The rows of a batch after prefill; mask is on the CPU, where it is extended."""
+
+    logits: torch.Tensor
+    mask: torch.Tensor | None
+    lengths: torch.Tensor
+    draws: torch.Tensor
+    ends: torch.Tensor
+
+
+def _invert(
+    probs_BK: torch.Tensor, ids_BK: torch.Tensor, draws_B: torch.Tensor, top_p: float
+) -> torch.Tensor:
+    """Return the token at which the cumulative of the nucleus reaches draw * mass; probs are sorted, largest first."""
+    cumulative_BK = probs_BK.cumsum(1)
+    in_nucleus_BK = (cumulative_BK - probs_BK) < top_p
+    mass_B = (probs_BK * in_nucleus_BK).sum(1)
+    index_B = (cumulative_BK <= (draws_B * mass_B)[:, None]).sum(1)
+    last_B = in_nucleus_BK.sum(1) - 1
+    return ids_BK.gather(1, torch.minimum(index_B, last_B)[:, None])[:, 0]
+
+
+def _derive_key(seed: int, prompt_id: str, k: int) -> int:
+    digest = hashlib.blake2b(f"{seed}/{prompt_id}/{k}".encode(), digest_size=16).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _build_cache(model: PreTrainedModel) -> DynamicCache:
+    """Return a cache of the model's own layer kinds, with growing buffers where plain attention is used."""
+    cache = DynamicCache(config=model.config)
+    for index, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[index] = _GrowingLayer()
+    return cache
+
+
+class _GrowingLayer(DynamicLayer):
+    """Keys and values in a buffer with room to grow, where DynamicLayer copies everything for each new token."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append along the sequence; return views of everything so far, [B, heads, T, head_dim]."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.key_buffer, self.value_buffer, self.length = key_states, value_states, 0
+        start, self.length = self.length, self.length + key_states.shape[-2]
+        if start == 0:
+            self.key_buffer, self.value_buffer = key_states, value_states
+        else:
+            if self.length > self.key_buffer.shape[-2]:
+                self.key_buffer = _grow(self.key_buffer, start, self.length + CACHE_CHUNK)
+                self.value_buffer = _grow(self.value_buffer, start, self.length + CACHE_CHUNK)
+            self.key_buffer[:, :, start : self.length] = key_states
+            self.value_buffer[:, :, start : self.length] = value_states
+        self._show()
+        return self.keys, self.values
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every row."""
+        self.key_buffer = self.key_buffer.repeat_interleave(repeats, 0)
+        self.value_buffer = self.value_buffer.repeat_interleave(repeats, 0)
+        self._show()
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep the given rows."""
+        self.key_buffer = self.key_buffer[indices]
+        self.value_buffer = self.value_buffer[indices]
+        self._show()
+
+    def _show(self) -> None:
+        self.keys = self.key_buffer[:, :, : self.length]
+        self.values = self.value_buffer[:, :, : self.length]
+
+
+def _grow(buffer: torch.Tensor, used: int, capacity: int) -> torch.Tensor:
+    grown = buffer.new_empty(*buffer.shape[:2], capacity, buffer.shape[3])
+    grown[:, :, :used] = buffer[:, :, :used]
+    return grown

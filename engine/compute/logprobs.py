@@ -1,0 +1,73 @@
+"""The one implementation of the log-probability of a response; scoring, evaluation and training tests all use it.
+
+Forward in the model's dtype, float32 log-softmax over response positions only. Sequences are right-padded in buckets of
+similar length, so a causal model needs no attention mask; equal sequences are computed once. Bucket composition depends
+on the set of sequences alone, never on their order or on what was finished before.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from engine.records import TokenSequence
+
+
+def plan_buckets(sequences: Sequence[TokenSequence], *, batch_tokens: int) -> list[list[TokenSequence]]:
+    """Return the distinct sequences in buckets whose padded size stays within ``batch_tokens`` where one row allows.
+
+    Longest first, so that memory runs out at the start or not at all.
+    """
+    distinct = sorted(set(sequences), key=lambda s: (-len(s), s.prompt, s.response))
+    buckets: list[list[TokenSequence]] = []
+    for sequence in distinct:
+        if buckets and len(buckets[-1][0]) * (len(buckets[-1]) + 1) <= batch_tokens:
+            buckets[-1].append(sequence)
+        else:
+            buckets.append([sequence])
+    return buckets
+
+
+def compute_sum_logprobs(
+    model: PreTrainedModel, sequences: Sequence[TokenSequence], *, batch_tokens: int
+) -> list[float]:
+    """Return log pi(response | prompt) of each sequence: natural log, summed over all response tokens."""
+    found: dict[TokenSequence, float] = {}
+    for bucket, values in iterate_sum_logprobs(model, plan_buckets(sequences, batch_tokens=batch_tokens)):
+        found.update(zip(bucket, values, strict=True))
+    return [found[sequence] for sequence in sequences]
+
+
+def iterate_sum_logprobs(
+    model: PreTrainedModel, buckets: Sequence[Sequence[TokenSequence]]
+) -> Iterator[tuple[Sequence[TokenSequence], list[float]]]:
+    """Yield each bucket with its sums, so that a caller can commit and report as it goes."""
+    narrow = "logits_to_keep" in inspect.signature(model.forward).parameters
+    for bucket in buckets:
+        yield bucket, _compute_bucket(model, bucket, narrow=narrow)
+
+
+@torch.inference_mode()
+def _compute_bucket(model: PreTrainedModel, bucket: Sequence[TokenSequence], *, narrow: bool) -> list[float]:
+    if any(not sequence.response or not sequence.prompt for sequence in bucket):
+        raise ValueError("a log-probability needs at least one prompt and one response token")
+    width = max(len(sequence) for sequence in bucket)
+    ids_BT = torch.zeros(len(bucket), width, dtype=torch.long)
+    predicts_BT = torch.zeros(len(bucket), width, dtype=torch.bool)
+    targets: list[int] = []
+    for row, sequence in enumerate(bucket):
+        ids_BT[row, : len(sequence)] = torch.tensor(sequence.prompt + sequence.response)
+        predicts_BT[row, len(sequence.prompt) - 1 : len(sequence) - 1] = True
+        targets.extend(sequence.response)
+    ids_BT, predicts_BT = ids_BT.to(model.device), predicts_BT.to(model.device)
+    keep = {"logits_to_keep": predicts_BT} if narrow else {}
+    logits = model(input_ids=ids_BT, use_cache=False, **keep).logits
+    logits_MV = logits if logits.dim() == 2 else logits[predicts_BT]
+    logits_MV = logits_MV.float()
+    target_M = torch.tensor(targets, device=logits_MV.device)
+    token_logprobs_M = logits_MV.gather(1, target_M[:, None])[:, 0] - logits_MV.logsumexp(1)
+    lengths = [len(sequence.response) for sequence in bucket]
+    return [float(part.sum(dtype=torch.float64)) for part in token_logprobs_M.cpu().split(lengths)]

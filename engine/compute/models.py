@@ -1,0 +1,60 @@
+"""Loading and saving of transformers folders. The only place that calls ``from_pretrained``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from engine.errors import BackendError, CheckpointError
+
+
+def choose_device(setting: str) -> torch.device:
+    """Return the device of ``resources.device``; ``auto`` takes a CUDA GPU where there is one."""
+    available = torch.cuda.is_available() if setting != "cpu" else False
+    if setting == "cuda" and not available:
+        raise BackendError("resources.device is cuda, and torch sees no CUDA GPU", hint="use auto or cpu")
+    return torch.device("cuda" if available else "cpu")
+
+
+def load_model(folder: str | Path, *, dtype: str, device: torch.device) -> PreTrainedModel:
+    """Return the causal LM of a folder in evaluation mode; safetensors only, no code from the folder is run."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"cannot load a causal LM from {folder}: {_first_line(error)}",
+            hint="model.path must name a transformers folder with config.json and *.safetensors",
+        ) from error
+    return model.to(device).eval()
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """Return the folder's tokenizer; a missing pad token becomes the end token (masks go by position)."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"cannot load a tokenizer from {folder}: {_first_line(error)}",
+            hint="the model folder must hold tokenizer.json or another tokenizer that transformers can read",
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a plain transformers folder: safetensors, config, generation config, tokenizer."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

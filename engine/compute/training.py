@@ -1,0 +1,158 @@
+"""What SFT and preference training share: trainer arguments, step records, snapshots that a resume can trust.
+
+Every optimiser step is reported, so that a resumed run logs what an uninterrupted one would. The data order comes from
+the seed alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from engine.errors import TrainingError
+
+MANIFEST = "snapshot.json"
+OnStep = Callable[[int, int, Mapping[str, float]], None]
+
+# Names that trl logs, and what this project calls them. ``rewards/margins`` is beta times the log-ratio difference: z.
+LOGGED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "entropy": "entropy",
+    "mean_token_accuracy": "token_accuracy",
+    "rewards/margins": "z",
+    "target_z": "target_z",
+    "logps/chosen": "chosen_logprob",
+    "logps/rejected": "rejected_logprob",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OptimiserSettings:
+    """AdamW with warm-up; ``batch_size`` counts examples or pairs per optimiser update."""
+
+    learning_rate: float
+    epochs: float
+    batch_size: int
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    lr_scheduler: str
+    gradient_accumulation_steps: int
+    gradient_checkpointing: bool
+    snapshot_every: int
+    seed: int
+
+
+def build_arguments(
+    settings: OptimiserSettings, *, model: PreTrainedModel, dtype: str, work_folder: Path
+) -> dict[str, Any]:
+    """Return the keyword arguments of ``SFTConfig`` and ``DPOConfig`` alike."""
+    on_gpu = model.device.type == "cuda"
+    return {
+        "output_dir": str(work_folder),
+        "learning_rate": settings.learning_rate,
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch_size // settings.gradient_accumulation_steps,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "warmup_steps": settings.warmup_ratio,
+        "lr_scheduler_type": "constant_with_warmup" if settings.lr_scheduler == "constant" else settings.lr_scheduler,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "optim": "adamw_torch",
+        "seed": settings.seed,
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
+        "use_cpu": not on_gpu,
+        "dataloader_pin_memory": on_gpu,
+        "max_length": None,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def run_trainer(trainer: Trainer, *, settings: OptimiserSettings, work_folder: Path, on_step: OnStep) -> None:
+    """Train to the end, from the newest whole snapshot in ``work_folder`` if there is one.
+
+    Raises:
+        TrainingError: a step's loss is not finite.
+    """
+    trainer.add_callback(_Steps(on_step=on_step, snapshot_every=settings.snapshot_every))
+    snapshot = find_snapshot(work_folder)
+    trainer.train(resume_from_checkpoint=str(snapshot) if snapshot else None)
+
+
+def find_snapshot(work_folder: Path) -> Path | None:
+    """Return the newest snapshot with a manifest; unfinished ones are removed."""
+    found: list[tuple[int, Path]] = []
+    for folder in work_folder.glob("checkpoint-*"):
+        manifest = folder / MANIFEST
+        if manifest.exists():
+            found.append((int(json.loads(manifest.read_text())["step"]), folder))
+        else:
+            shutil.rmtree(folder)
+    return max(found)[1] if found else None
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """Reports every step, asks for snapshots and signs each one once it is whole on disk."""
+
+    def __init__(self, *, on_step: OnStep, snapshot_every: int) -> None:
+        self.report = on_step
+        self.snapshot_every = snapshot_every
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        control.should_save = state.global_step % self.snapshot_every == 0 and state.global_step < state.max_steps
+        return control
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        values = {LOGGED[name]: float(value) for name, value in logs.items() if name in LOGGED}
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(
+                f"the loss is {values['loss']} at step {state.global_step} of {state.max_steps}",
+                hint="a smaller training.learning_rate, or training in float32, usually helps",
+            )
+        self.report(state.global_step, state.max_steps, {k: v for k, v in values.items() if math.isfinite(v)})
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for path in folder.iterdir():
+            _fsync(path)
+        (folder / MANIFEST).write_text(json.dumps({"step": state.global_step, "torch": torch.__version__}))
+        _fsync(folder / MANIFEST)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

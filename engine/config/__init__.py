@@ -1,0 +1,1 @@
+"""Run configurations: files in, checked and frozen objects out. Light: pydantic and yaml only."""

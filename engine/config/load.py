@@ -1,0 +1,258 @@
+"""From a name or a path to a checked RunConfig, and back to JSON.
+
+Order, later ones win: the parent that a file `extends`, the file, the arguments `method`, `seed` and `name`, the
+overrides. Knows files and mappings; what a section may hold is up to its own module. Never looks whether data files
+exist before `check_files` is asked to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.config.explain import NameSource, explain
+from engine.config.merge import expand_short_form, list_leaves, merge, parse_overrides, resolve_paths
+from engine.config.method import MethodConfig
+from engine.config.run import RunConfig
+from engine.config.shipped import list_shipped, list_shipped_methods, list_shipped_runs
+from engine.config.yaml_loader import load_mapping
+from engine.errors import ConfigError, find_nearest
+
+__all__ = [
+    "apply_overrides",
+    "check_files",
+    "compute_config_digest",
+    "config_from_json",
+    "dump",
+    "find_config",
+    "list_shipped_methods",
+    "list_shipped_runs",
+    "load_method",
+    "load_run_config",
+    "schema",
+]
+_METHOD_PARTS = {"name", "scorers", "aggregate", "confidence"}
+
+
+def find_config(name_or_path: str) -> Path:
+    """Return the file of a run configuration: a path, or a shipped name.
+
+    Raises:
+        ConfigError: there is neither; the message lists the shipped names.
+    """
+    return _find_config(name_or_path, Path())
+
+
+def _find_config(name_or_path: str, folder: Path) -> Path:
+    shipped = list_shipped("runs")
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    shown = _show_name(name_or_path)
+    try:
+        path = folder / Path(name_or_path).expanduser()
+        if name_or_path.strip() and path.is_file():
+            return path
+        is_folder = bool(name_or_path.strip()) and path.is_dir()
+    except (OSError, ValueError, RuntimeError):
+        is_folder = False
+    nearest = find_nearest(Path(name_or_path).stem, shipped)
+    guess = f" Did you mean {nearest}?" if nearest else ""
+    raise ConfigError(
+        f"{shown} is a folder, not a configuration file" if is_folder else f"no configuration {shown}",
+        hint=f"Name a YAML file, or one of the shipped: {', '.join(shipped)}.{guess}",
+        value=name_or_path,
+    )
+
+
+def load_run_config(
+    name_or_path: str,
+    *,
+    overrides: Sequence[str] = (),
+    method: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+) -> RunConfig:
+    """Return the checked configuration of a file or shipped name.
+
+    Relative paths in a file mean the file's folder if they exist there, else the current folder; in overrides, the
+    current folder. All are absolute in the result.
+
+    Raises:
+        ConfigError: anything is unknown, missing or not allowed.
+    """
+    path = find_config(name_or_path)
+    raw = _load_file(path)
+    return _build(raw, str(path), overrides, {"method": method, "seed": seed, "name": name})
+
+
+def apply_overrides(
+    config: RunConfig,
+    *,
+    overrides: Sequence[str] = (),
+    method: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+) -> RunConfig:
+    """Return a changed copy of a configuration, as for a fork.
+
+    Raises:
+        ConfigError: an override is unknown or not allowed.
+    """
+    return _build(dump(config), f"run {config.name}", overrides, {"method": method, "seed": seed, "name": name})
+
+
+def load_method(name: str) -> MethodConfig:
+    """Return a shipped method.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    raw = _expand_method({"name": name}, lambda keys: "method")
+    return _validate_method(raw, lambda keys: "method")
+
+
+def dump(config: RunConfig) -> dict[str, Any]:
+    """Return the fully resolved configuration, ready for JSON."""
+    return config.model_dump(mode="json")
+
+
+def config_from_json(text: str) -> RunConfig:
+    """Return the configuration that a store holds; needs no other file.
+
+    Raises:
+        ConfigError: the text is no such configuration.
+    """
+    source = "stored configuration"
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{source}: is no JSON") from None
+    return _validate(raw, lambda keys: source)
+
+
+def compute_config_digest(config: RunConfig) -> str:
+    """Return 12 hex digits that differ where anything but the name differs."""
+    content = dump(config)
+    del content["name"]
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:12]
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a configuration file, with descriptions and the shipped methods' names."""
+    result = RunConfig.model_json_schema()
+    sections = result["$defs"]
+    short = {"type": "string", "description": "sandbox, a .jsonl file or a datasets name"}
+    for key in ("sft", "prompts"):
+        field = sections["DataConfig"]["properties"][key]
+        options = field.pop("anyOf", None) or [{"$ref": field.pop("$ref")}]
+        field["anyOf"] = [short, *options]
+    overrides = {**sections["MethodConfig"], "required": ["name"]}
+    sections["MethodConfig"] = overrides
+    method = result["properties"]["method"]
+    method["anyOf"] = [{"type": "string", "enum": list_shipped_methods()}, {"$ref": method.pop("$ref")}]
+    result["properties"]["extends"] = {
+        "type": "string",
+        "description": "a shipped name or a file whose settings hold where this file has none",
+    }
+    return result
+
+
+def check_files(config: RunConfig) -> None:
+    """Check that every file and folder that the configuration names is there.
+
+    Raises:
+        ConfigError: the first that is missing, with its key.
+    """
+    named = [("data.prompts", config.data.prompts.path)]
+    if config.data.sft is not None:
+        named.insert(0, ("data.sft", config.data.sft.path))
+    named += [("evaluation.tasks", task) for task in config.evaluation.tasks]
+    for key, name in named:
+        if name.endswith(".jsonl") and not Path(name).is_file():
+            raise ConfigError(f"{key}: {name} is no file", hint=f"Create it, or set {key}.", key=key, value=name)
+    path = config.model.path
+    if path is not None and Path(path).is_absolute() and not Path(path).is_dir():
+        raise ConfigError(f"model.path: {path} is no folder", key="model.path", value=path)
+
+
+def _show_name(name: str) -> str:
+    name = name if len(name) <= 200 else name[:197] + "..."
+    return name if name.isprintable() and name.strip() else ascii(name)
+
+
+def _load_file(path: Path, *, is_parent: bool = False) -> dict[str, Any]:
+    raw = load_mapping(path)
+    parent = raw.pop("extends", None)
+    raw = resolve_paths(raw, path.absolute().parent)
+    if parent is None:
+        return raw
+    if is_parent:
+        raise ConfigError(f"{path}: is extended itself and cannot extend another", key="extends", value=parent)
+    if not isinstance(parent, str):
+        raise ConfigError(f"{path}: extends takes one shipped name or path", key="extends", value=parent)
+    try:
+        found = _find_config(parent, path.absolute().parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: extends: {error.message}", hint=error.hint, key="extends", value=parent) from None
+    merged: dict[str, Any] = merge(_load_file(found, is_parent=True), raw)
+    return merged
+
+
+def _build(raw: dict[str, Any], source: str, overrides: Sequence[str], arguments: dict[str, Any]) -> RunConfig:
+    given = {key: value for key, value in arguments.items() if value is not None}
+    patch = resolve_paths(parse_overrides(overrides), Path.cwd())
+    set_keys = set(list_leaves(patch))
+
+    def name_source(keys: tuple[str, ...]) -> str:
+        if any(keys[: len(leaf)] == leaf or leaf[: len(keys)] == keys for leaf in set_keys):
+            return "--set"
+        return f"--{keys[0]}" if keys[:1] and keys[0] in given else source
+
+    merged = merge(merge(raw, given), patch)
+    method = expand_short_form(merged.get("method"), ("method",))
+    if isinstance(method, dict):
+        merged = {**merged, "method": _expand_method(method, name_source)}
+    return _validate(merged, name_source)
+
+
+def _expand_method(given: dict[str, Any], name_source: NameSource) -> dict[str, Any]:
+    """Return a method's file with `given` over it; a mapping that has all parts needs no file."""
+    name = given.get("name")
+    if not isinstance(name, str):
+        return given  # validation names the key
+    shipped = list_shipped("methods")
+    if name in shipped:
+        raw = load_mapping(shipped[name])
+        _validate_method(raw, lambda keys: str(shipped[name]))
+        merged: dict[str, Any] = merge(raw, given)
+        return merged
+    if set(given) >= _METHOD_PARTS:
+        return given
+    nearest = find_nearest(name, shipped)
+    raise ConfigError(
+        f"{name_source(('method', 'name'))}: unknown method {_show_name(name)}"
+        + (f"; did you mean {nearest}?" if nearest else ""),
+        hint=f"Methods: {', '.join(shipped)}",
+        key="method",
+        value=name,
+    )
+
+
+def _validate(raw: Any, name_source: NameSource) -> RunConfig:
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise explain(error, RunConfig, name_source) from None
+
+
+def _validate_method(raw: Any, name_source: NameSource) -> MethodConfig:
+    try:
+        return MethodConfig.model_validate(raw)
+    except ValidationError as error:
+        raise explain(error, MethodConfig, name_source) from None

@@ -1,0 +1,260 @@
+"""The detached process of a run: takes the lease, runs what is not done, stage by stage, records how it went.
+
+Never imports torch. Stages run in children of a fork server that has preloaded the heavy libraries. A stage whose inputs
+are done and that no live run computes is claimed; others are waited for, so two runs share work without knowing each
+other. Start: ``python -P -m engine.runtime.supervisor STORE RUN_ID``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import closing
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+from db.errors import LeaseLostError, StoreError
+from db.queries import find_run, read_run_stages
+from db.reading import open_reader
+from db.rows import RunRow, StageRow
+from db.session import Store, open_store
+from db.writes import (
+    acquire_lease,
+    claim_stage,
+    fail_stage,
+    finish_attempt,
+    finish_stage,
+    release_lease,
+    release_stage,
+    renew_lease,
+    set_attempt_pid,
+    start_attempt,
+)
+from engine.errors import CreamError, ExitCode, Interrupted
+from engine.plan import StageSpec, StageTask
+from engine.runtime.lineage import plan_row
+from engine.runtime.process import HEARTBEAT_S, build_lease, is_alive, name_signal
+from engine.runtime.stage_process import StageOutcome, run_stage_process
+
+POLL_S = 0.05
+WAIT_S = 0.2
+STOP_GRACE_S = 5.0
+SHRINKS = (1, 2, 4)  # tried in turn when memory runs out
+
+
+class Supervisor:
+    """Works through one run under one lease."""
+
+    def __init__(self, store: Store, run: RunRow) -> None:
+        self.store = store
+        self.run = run
+        self.lease = build_lease(run.run_id)
+        self.stop = threading.Event()
+        self.lost = threading.Event()
+
+    def work(self) -> tuple[str, ExitCode, str | None]:
+        """Return the run's final state, exit code and error after running all that is left of it."""
+        try:
+            specs = plan_row(self.run)
+            self._check_plan(specs)
+            context = _start_fork_server()
+            self._run_all(specs, context)
+        except Interrupted:
+            return "stopped", ExitCode.INTERRUPTED, None
+        except StageFailed as failure:
+            return "failed", failure.code, str(failure)
+        except CreamError as error:
+            return "failed", error.exit_code, str(error)
+        except (LeaseLostError, StoreError):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            return "failed", ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}: {error}"
+        return "done", ExitCode.DONE, None
+
+    def keep_lease(self) -> None:
+        """Renew the lease every second; set ``stop`` or ``lost`` when the store says so."""
+        while not self.lost.is_set():
+            try:
+                if renew_lease(self.store, self.run.run_id, self.lease.token, time.time()):
+                    self.stop.set()
+            except LeaseLostError:
+                self.lost.set()
+            except StoreError as error:  # a busy or full disk for a moment; the lease itself is still ours
+                print(f"heartbeat: {error.message}", file=sys.stderr, flush=True)
+            time.sleep(HEARTBEAT_S)
+
+    def _check_plan(self, specs: Sequence[StageSpec]) -> None:
+        linked = {stage.key for stage in self._read_stages()}
+        changed = [spec.label for spec in specs if spec.key not in linked]
+        if changed:
+            raise CreamError(
+                f"the run cannot go on as it began: {changed[0]} and what follows would differ, because a data file, "
+                "the model folder or cream-tui itself has changed since",
+                hint="bring back what was changed, or start a new run",
+            )
+
+    def _run_all(self, specs: Sequence[StageSpec], context: ForkServerContext) -> None:
+        stages = {stage.key: stage.stage_id for stage in self._read_stages()}
+        left = list(specs)
+        done: set[str] = set()
+        while left:
+            self._check_stop()
+            is_progress = False
+            for spec in [spec for spec in left if spec.needs <= done]:
+                claim = claim_stage(
+                    self.store, stages[spec.key], run_id=self.run.run_id, token=self.lease.token, is_alive=is_alive
+                )
+                if claim.status == "wait":
+                    continue
+                if claim.status == "claimed":
+                    self._run_stage(spec, stages, context)
+                done.add(spec.key)
+                left.remove(spec)
+                is_progress = True
+                break
+            if not is_progress:
+                time.sleep(WAIT_S)
+
+    def _run_stage(self, spec: StageSpec, stages: dict[str, int], context: ForkServerContext) -> None:
+        stage_id = stages[spec.key]
+        for shrink in SHRINKS:
+            outcome = self._run_attempt(spec, stages, context, shrink)
+            if outcome.exit_code != ExitCode.OUT_OF_MEMORY:
+                break
+        if outcome.exit_code == ExitCode.DONE:
+            finish_stage(self.store, stage_id, self.lease.token)
+            return
+        if outcome.exit_code == ExitCode.LEASE_LOST:
+            raise LeaseLostError(outcome.error or "another process has taken over")
+        if outcome.exit_code == ExitCode.INTERRUPTED:
+            release_stage(self.store, stage_id, self.lease.token)
+            raise Interrupted("stopped on request")
+        error = f"{spec.label}: {outcome.error}"
+        fail_stage(self.store, stage_id, self.lease.token, error)
+        raise StageFailed(error, ExitCode(outcome.exit_code))
+
+    def _run_attempt(
+        self, spec: StageSpec, stages: dict[str, int], context: ForkServerContext, shrink: int
+    ) -> StageOutcome:
+        stage_id = stages[spec.key]
+        attempt = start_attempt(self.store, stage_id, self.run.run_id)
+        log = self.store.paths.attempt_log(self.run.run_id, attempt.number)
+        task = StageTask(
+            root=str(self.store.paths.root),
+            run_id=self.run.run_id,
+            token=self.lease.token,
+            stage_id=stage_id,
+            spec=spec,
+            stage_ids={key: stages[key] for key in spec.needs},
+            base_folder=self.run.base_folder,
+            log_path=str(log),
+            shrink=shrink,
+        )
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=run_stage_process, args=(task, sender), daemon=False)
+        process.start()
+        sender.close()
+        if process.pid is not None:
+            set_attempt_pid(self.store, attempt.attempt_id, process.pid)
+        while not receiver.poll(POLL_S) and process.is_alive():
+            if self.stop.is_set() or self.lost.is_set():
+                _end(process)
+                break
+        outcome = self._collect(process, receiver, log)
+        error = outcome.error if shrink == 1 or outcome.error is None else f"{outcome.error} (batches divided by {shrink})"
+        finish_attempt(
+            self.store,
+            attempt.attempt_id,
+            exit_code=outcome.exit_code,
+            error=error,
+            peak_rss_bytes=outcome.peak_rss_bytes or None,
+            peak_gpu_bytes=outcome.peak_gpu_bytes,
+        )
+        return outcome
+
+    def _collect(
+        self, process: multiprocessing.process.BaseProcess, receiver: multiprocessing.connection.Connection, log: Path
+    ) -> StageOutcome:
+        try:
+            outcome: StageOutcome | None = receiver.recv() if receiver.poll() else None
+        except EOFError:
+            outcome = None
+        process.join()
+        if self.lost.is_set():
+            return StageOutcome(ExitCode.LEASE_LOST, "another process has taken over this run", 0, None)
+        if outcome is not None:
+            if outcome.exit_code == ExitCode.UNEXPECTED:
+                return StageOutcome(outcome.exit_code, f"{outcome.error}\nthe log: {log}", outcome.peak_rss_bytes, None)
+            return outcome
+        if self.stop.is_set():
+            return StageOutcome(ExitCode.INTERRUPTED, None, 0, None)
+        code = process.exitcode or 0
+        cause = f"killed by {name_signal(code)}" if code < 0 else f"ended with exit code {code}"
+        hint = "; the system may have run out of memory" if code == -signal.SIGKILL else ""
+        return StageOutcome(ExitCode.UNEXPECTED, f"the stage's process was {cause}{hint}\nthe log: {log}", 0, None)
+
+    def _check_stop(self) -> None:
+        if self.lost.is_set():
+            raise LeaseLostError("another process has taken over this run")
+        if self.stop.is_set():
+            raise Interrupted("stopped on request")
+
+    def _read_stages(self) -> list[StageRow]:
+        with closing(open_reader(self.store.paths.root)) as reader:
+            return read_run_stages(reader, self.run.run_id)
+
+
+class StageFailed(Exception):  # noqa: N818 - an event, not an error of its own
+    """A stage ended with an error; the message is the user's."""
+
+    def __init__(self, message: str, code: ExitCode) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def main(root: str, run_id: str) -> int:
+    """Run a run to its end in this process; return its exit code."""
+    store = open_store(Path(root))
+    with closing(open_reader(Path(root))) as reader:
+        run = find_run(reader, run_id)
+    supervisor = Supervisor(store, run)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: supervisor.stop.set())
+    acquire_lease(store, supervisor.lease, is_alive=is_alive)
+    threading.Thread(target=supervisor.keep_lease, daemon=True).start()
+    try:
+        state, code, error = supervisor.work()
+        release_lease(store, run_id, supervisor.lease.token, state=state, exit_code=int(code), error=error)
+    except LeaseLostError as error:
+        print(error.message, file=sys.stderr)
+        return int(ExitCode.LEASE_LOST)
+    if error:
+        print(error, file=sys.stderr)
+    return int(code)
+
+
+def _start_fork_server() -> ForkServerContext:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["engine.runtime.preload"])
+    return context
+
+
+def _end(process: multiprocessing.process.BaseProcess) -> None:
+    process.terminate()
+    process.join(STOP_GRACE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

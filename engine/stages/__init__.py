@@ -1,0 +1,1 @@
+"""Stages: rows -> compute -> rows, in batches. Each is a function of a ``StageContext``."""

@@ -1,0 +1,113 @@
+"""Stage agree: how far two rankings of the same responses agree, prompt by prompt.
+
+Whatever the method, the current reward is compared with the previous model's and with the anchor; the method's own
+agreement, if it is another one, comes on top.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from db.queries import read_scores
+from db.rows import AgreementRow, MetricRow, ResponseRow
+from engine.config.method import AgreementConfig
+from engine.method.agreement import compute_agreement
+from engine.plan import BASE, name_scorers
+from engine.stages.context import StageContext
+
+ANCHOR = f"mean_loglik:{BASE}"
+
+
+def run_agree(context: StageContext) -> None:
+    """Write one row per prompt and comparison, and their means."""
+    samples = context.read_samples()
+    roles = [role for role in ("score", "oracle", "random") if role in context.spec.inputs]
+    scores: dict[tuple[str, str, int], float | None] = {
+        (row.scorer, row.prompt_id, row.k): row.score
+        for row in read_scores(context.reader, [context.get_input_id(role) for role in roles])
+    }
+    comparisons = _list_comparisons(context)
+    n_total = len(samples.groups) * len(comparisons)
+    rows: list[AgreementRow] = []
+    for measure, first, second, ties in comparisons:
+        for prompt_id, group in samples.groups.items():
+            rows.append(_compare(prompt_id, group, scores, measure=measure, ties=ties, first=first, second=second))
+    context.write(
+        [*rows, *_build_metrics(rows, name_scorers(context.config, context.spec.iteration))],
+        n_done=n_total,
+        n_total=n_total,
+        unit="rankings",
+    )
+
+
+def name_measure(agreement: AgreementConfig) -> str:
+    """Return how a measure is stored: with its rule for ties unless that is the default."""
+    return agreement.measure if agreement.ties == "distinct" else f"{agreement.measure}:{agreement.ties}"
+
+
+def _list_comparisons(context: StageContext) -> list[tuple[str, str, str, str]]:
+    """Return (measure, scorer, against, ties), each once; what the first iteration skips is left out."""
+    names = name_scorers(context.config, context.spec.iteration)
+    current = names["implicit:current"]
+    wanted: list[tuple[str, str | None, str | None, str]] = [
+        ("kendall", current, names["implicit:previous"], "distinct"),
+        ("kendall", current, ANCHOR, "distinct"),
+    ]
+    own = context.config.method.agreement
+    if own is not None:
+        wanted.append((own.measure, names[own.scorer], names[own.against], own.ties))
+    found = [
+        (measure, first, second, ties) for measure, first, second, ties in wanted if first is not None and second is not None
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _compare(
+    prompt_id: str,
+    group: Sequence[ResponseRow],
+    scores: Mapping[tuple[str, str, int], float | None],
+    *,
+    measure: str,
+    ties: str,
+    first: str,
+    second: str,
+) -> AgreementRow:
+    agreement = compute_agreement(
+        [scores[first, prompt_id, response.k] for response in group],
+        [scores[second, prompt_id, response.k] for response in group],
+        [response.token_ids for response in group],
+        measure=measure,
+        ties=ties,
+    )
+    return AgreementRow(
+        prompt_id=prompt_id,
+        measure=measure if ties == "distinct" else f"{measure}:{ties}",
+        scorer=first,
+        against=second,
+        value=agreement.value,
+        consistency_rate=agreement.consistency_rate,
+        n=agreement.n,
+        n_distinct=agreement.n_distinct,
+        undefined_reason=agreement.undefined_reason,
+    )
+
+
+def _build_metrics(rows: Sequence[AgreementRow], names: Mapping[str, str | None]) -> list[MetricRow]:
+    metrics: dict[str, float] = {}
+    for label, against in (("previous", names["implicit:previous"]), ("anchor", ANCHOR)):
+        taus = [r.value for r in rows if r.measure == "kendall" and r.against == against and r.value is not None]
+        if not taus:
+            continue
+        mean = math.fsum(taus) / len(taus)
+        metrics[f"tau_{label}"] = mean
+        if len(taus) > 1:
+            variance = math.fsum((tau - mean) ** 2 for tau in taus) / (len(taus) - 1)
+            metrics[f"tau_{label}_se"] = math.sqrt(variance / len(taus))
+        if label == "previous":
+            metrics["consistency_rate"] = (mean + 1) / 2
+            metrics["n_defined"] = float(len(taus))
+            metrics["n_undefined"] = float(
+                sum(r.measure == "kendall" and r.against == against and r.value is None for r in rows)
+            )
+    return [MetricRow(name, 0, value) for name, value in metrics.items()]

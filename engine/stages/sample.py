@@ -1,0 +1,96 @@
+"""Stage sample: prompts of an iteration -> groups of n responses from the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from db.rows import MetricRow, PromptRow, ResponseRow, SampledPromptRow
+from engine.compute.build import build_sampler
+from engine.compute.prompts import decode_response, encode_prompt
+from engine.errors import SamplingError
+from engine.records import EncodedPrompt, Prompt, SampledResponse
+from engine.stages.context import StageContext
+from engine.stages.data import build_prompt_row, load_prompts
+from engine.tasks.sources import verify
+
+
+def run_sample(context: StageContext) -> None:
+    """Sample what is not sampled yet, one batch a transaction."""
+    config = context.config
+    tokenizer = context.load_tokenizer()
+    prompts = {p.prompt_id: p for p in load_prompts(config, context.spec.iteration)}
+    encoded = [EncodedPrompt(p.prompt_id, encode_prompt(tokenizer, p.messages)) for p in prompts.values()]
+    fitting = [p for p in encoded if len(p.token_ids) <= config.data.max_prompt_tokens]
+    if not fitting:
+        raise SamplingError(
+            f"all {len(encoded)} prompts of iteration {context.spec.iteration} are longer than "
+            f"data.max_prompt_tokens = {config.data.max_prompt_tokens}",
+            hint="raise data.max_prompt_tokens",
+        )
+    context.write(_build_prompt_rows(encoded, prompts, config.data.max_prompt_tokens))
+    sampler = build_sampler(context.load_model(f"M{context.spec.iteration}"), tokenizer, context.spec, context.task.shrink)
+    # Only whole batches are ever committed, so what is there already is left out batch by batch.
+    done = context.read_sampled()
+    n_total, n_done, n_tokens = len(fitting) * config.sampling.n, len(done), sum(len(r.token_ids) for r in done)
+    finished = {response.prompt_id for response in done}
+    context.write([], n_done=n_done, n_total=n_total, unit="responses", n_tokens=n_tokens)
+    for batch in sampler.plan_batches(fitting):
+        if all(prompt.prompt_id in finished for prompt in batch):
+            continue
+        rows = _build_response_rows(sampler.sample(batch), prompts, tokenizer)
+        n_done, n_tokens = n_done + len(rows), n_tokens + sum(row.n_tokens for row in rows)
+        context.write(rows, n_done=n_done, n_tokens=n_tokens)
+    responses = context.read_sampled()
+    context.write(_build_metrics(responses, n_prompts=len(fitting), n_skipped=len(encoded) - len(fitting)))
+
+
+def _build_prompt_rows(
+    encoded: Sequence[EncodedPrompt], prompts: Mapping[str, Prompt], max_prompt_tokens: int
+) -> list[PromptRow | SampledPromptRow]:
+    rows: list[PromptRow | SampledPromptRow] = [build_prompt_row(prompt) for prompt in prompts.values()]
+    for position, prompt in enumerate(encoded):
+        n_tokens = len(prompt.token_ids)
+        reason = f"longer than {max_prompt_tokens} tokens" if n_tokens > max_prompt_tokens else None
+        rows.append(SampledPromptRow(prompt.prompt_id, position, prompt.token_ids, reason))
+    return rows
+
+
+def _build_response_rows(
+    sampled: Sequence[SampledResponse], prompts: Mapping[str, Prompt], tokenizer: PreTrainedTokenizerBase
+) -> list[ResponseRow]:
+    rows = []
+    for response in sampled:
+        text = decode_response(tokenizer, response.token_ids)
+        extracted, correct = verify(prompts[response.prompt_id], text)
+        rows.append(
+            ResponseRow(
+                prompt_id=response.prompt_id,
+                k=response.k,
+                text=text,
+                token_ids=response.token_ids,
+                finish_reason=response.finish_reason,
+                sampled_logprob=response.sampled_logprob,
+                extracted=extracted,
+                correct=correct,
+            )
+        )
+    return rows
+
+
+def _build_metrics(responses: Sequence[ResponseRow], *, n_prompts: int, n_skipped: int) -> list[MetricRow]:
+    n = len(responses)
+    known = [response.correct for response in responses if response.correct is not None]
+    values = {
+        "n_prompts": n_prompts,
+        "n_skipped_prompts": n_skipped,
+        "n_responses": n,
+        "truncated_rate": sum(r.finish_reason == "length" for r in responses) / n,
+        "empty_rate": sum(not r.text.strip() for r in responses) / n,
+        "distinct_share": len({(r.prompt_id, r.token_ids) for r in responses}) / n,
+        "mean_n_tokens": sum(r.n_tokens for r in responses) / n,
+    }
+    if known:
+        values["correct_rate"] = sum(known) / len(known)
+    return [MetricRow(name, 0, float(value)) for name, value in values.items()]

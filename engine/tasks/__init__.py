@@ -1,0 +1,1 @@
+"""Prompts, examples and verifiers. Torch-free."""
