@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -86,8 +85,9 @@ def _command(section: str, group: typer.Typer = app) -> Callable[[Callable[..., 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         from cream_tui import output
+        from cream_tui.commands.doctor import find_version
 
-        output.print_text(f"cream-tui {metadata.version('cream-tui')}")
+        output.print_text(f"cream-tui {find_version('cream-tui') or 'not installed'}")
         raise typer.Exit
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cream_tui.text import make_visible
@@ -47,7 +48,7 @@ _STORE_EXIT_CODES: tuple[tuple[type[store_errors.StoreError], ExitCode], ...] = 
 )
 
 
-class UsageProblem(Exception):  # noqa: N818 - no fault of the program
+class UsageProblem(Exception):
     """A command was used wrongly, in a way that Typer cannot see; one message and exit code 2."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -150,4 +151,4 @@ def _write(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         # Nobody listens any more; what was asked for goes on.
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115

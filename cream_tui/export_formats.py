@@ -83,7 +83,7 @@ def write_whole(target: Path, chunks: Iterable[str]) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise
     _sync_folder(target.parent)
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 from typer.main import get_command
@@ -36,11 +36,10 @@ def run_command(app: typer.Typer, arguments: Sequence[str]) -> int:
         return _report_usage(error)
     except typer.Abort:
         return int(diagnostics.ViewExit.CLOSED)
-    except BrokenPipeError:
-        # The reader has seen enough, as in `| head`: nothing went wrong.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    except output.ReaderGone:
+        sys.stdout = _open_nothing()
         return int(ExitCode.DONE)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every error ends
         return diagnostics.report(error)
 
 
@@ -66,10 +65,15 @@ def leave(code: int) -> NoReturn:
     """End the process."""
     try:
         output.flush()
-    except OSError:
-        # Python would complain once more while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (output.ReaderGone, OSError):
+        sys.stdout = _open_nothing()
     sys.exit(code)
+
+
+def _open_nothing() -> TextIO:
+    """A stdout for what is left to say; Python would complain while it closes the old one."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _report_usage(error: typer.TyperException) -> int:

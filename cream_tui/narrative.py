@@ -81,15 +81,17 @@ def tell_labels(arm: Arm) -> str | None:
     if len(known) == 1:
         return f"{arm.title}: {format_percent(start)} % of the labels that {first.name} gave were right."
     verb = _choose_verb(end - start, ("rose", "fell", "stayed"))
-    change = "" if verb == "stayed" else f" from {format_percent(start)} %"
-    if verb != "stayed" and _do_intervals_overlap(first, last):
-        doubt = ", a change within the noise of so few labels that can be told"
-    else:
-        doubt = ", below chance: the pairs teach errors" if end < 0.5 <= start else ""
-    return (
-        f"{arm.title}: the share of right labels {verb}{change} {'at' if verb == 'stayed' else 'to'} "
-        f"{format_percent(end)} % between {first.name} and {last.name}{doubt}."
+    if verb == "stayed":
+        return f"{arm.title}: the share of right labels stayed at {format_percent(end)} %."
+    text = (
+        f"{arm.title}: the share of right labels {verb} from {format_percent(start)} % ({first.name}) "
+        f"to {format_percent(end)} % ({last.name})"
     )
+    counts = _count_labels(first), _count_labels(last)
+    if counts[0] is not None and counts[1] is not None and _do_intervals_meet(counts[0], counts[1]):
+        n_known = f"{counts[0][1]} and {counts[1][1]}"
+        return f"{text}: with {n_known} labels that can be told the data carries no claim of a change."
+    return text + (", below chance: such pairs teach errors." if end < 0.5 <= start else ".")
 
 
 def tell_agreement(arm: Arm) -> str | None:
@@ -192,17 +194,17 @@ def _describe_tau(known: Sequence[tuple[ModelResult, float]]) -> str:
     return f"{'rose' if end > start else 'fell'} from {format_signed(start)} to {format_signed(end)}"
 
 
-def _do_intervals_overlap(first: ModelResult, last: ModelResult) -> bool:
-    """Whether the 95 % intervals of two shares of right labels meet; False where the counts are unknown."""
+def _count_labels(model: ModelResult) -> tuple[int, int] | None:
+    """Right labels, and all of which it is known; None where the counts are not."""
+    n_right, n_inverted = model.get("n_right"), model.get("n_inverted")
+    return None if n_right is None or n_inverted is None else (int(n_right), int(n_right + n_inverted))
+
+
+def _do_intervals_meet(first: tuple[int, int], last: tuple[int, int]) -> bool:
+    """Whether the 95 % intervals of two shares, given as counts, have a point in common."""
     from engine.method.statistics import compute_wilson_interval
 
-    intervals = []
-    for model in (first, last):
-        n_right, n_inverted = model.get("n_right"), model.get("n_inverted")
-        if n_right is None or n_inverted is None:
-            return False
-        intervals.append(compute_wilson_interval(int(n_right), int(n_right + n_inverted)))
-    (low, high), (other_low, other_high) = intervals
+    (low, high), (other_low, other_high) = compute_wilson_interval(*first), compute_wilson_interval(*last)
     return low <= other_high and other_low <= high
 
 

@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,6 +53,10 @@ class Cell:
 Line = list[Cell]
 
 
+class ReaderGone(Exception):
+    """Nobody reads stdout any more, as in `| head`."""
+
+
 def is_terminal() -> bool:
     """Whether stdout is a terminal."""
     return sys.stdout.isatty()
@@ -66,7 +71,7 @@ def lay_out_table(
     columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, width: int | None = None, indent: int = 0
 ) -> list[Line]:
     """The lines of a table without rules, its titles first; texts are made visible here."""
-    titles = [column.title.split("\n") for column in columns]
+    titles = [make_visible(column.title, keep_newlines=True).split("\n") for column in columns]
     n_title_lines = max(map(len, titles))
     padded = [[""] * (n_title_lines - len(lines)) + lines for lines in titles]
     table = [[Cell(lines[k], "bold") for lines in padded] for k in range(n_title_lines)]
@@ -124,10 +129,11 @@ def print_stream(chunks: Iterable[str]) -> None:
         for chunk in chunks:
             _write(make_visible(chunk, keep_newlines=True, keep_tabs=True))
         return
-    sys.stdout.flush()
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk.encode("utf-8"))
-    sys.stdout.buffer.flush()
+    with _noticing_a_closed_pipe():
+        sys.stdout.flush()
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk.encode("utf-8"))
+        sys.stdout.buffer.flush()
 
 
 def encode_json(value: Any, *, indent: int | None = None) -> str:
@@ -138,7 +144,8 @@ def encode_json(value: Any, *, indent: int | None = None) -> str:
 
 def flush() -> None:
     """Hand everything to the reader; a closed pipe shows here and not at exit."""
-    sys.stdout.flush()
+    with _noticing_a_closed_pipe():
+        sys.stdout.flush()
 
 
 def measure(text: str) -> int:
@@ -198,7 +205,17 @@ def _paint(cell: Cell, has_colour: bool) -> str:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    with _noticing_a_closed_pipe():
+        sys.stdout.write(text)
+
+
+@contextmanager
+def _noticing_a_closed_pipe() -> Iterator[None]:
+    """Typer would end the process with code 1 on a BrokenPipeError, so that it becomes an error of another kind."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def _drop_non_finite(value: Any) -> Any:

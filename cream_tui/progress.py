@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 POLL_S = 0.25
 TICK_S = 1.0
 BAR_WIDTH = 16
-_MARKS = {"done": "✓", "reused": "✓", "failed": "✗", "running": "▸", "waiting": "…", "pending": "·"}
+_MARKS = {"done": "✓", "reused": "✓", "failed": "✗", "interrupted": "✗", "running": "▸", "waiting": "…", "pending": "·"}
 _STYLES = {
     "done": "green",
     "reused": "green",
@@ -40,11 +40,17 @@ _STYLES = {
 _STATE_STYLES = {"running": "cyan", "done": "green", "failed": "red", "stopped": "yellow", "stale": "red"}
 
 
-def follow(root: Path, run_ids: Sequence[str]) -> list[RunSnapshot]:
-    """Show the runs until each is over or has lost its process; their last state, in the same order."""
+def follow(root: Path, run_ids: Sequence[str], *, is_kept: bool = True) -> list[RunSnapshot]:
+    """Show the runs until each is over or has lost its process; their last state, in the same order.
+
+    Args:
+        run_ids: The runs.
+        root: The store's folder.
+        is_kept: Whether a view that is redrawn in place stays when it ends.
+    """
     connection = open_reader(root)
     try:
-        view = _LiveView() if diagnostics.is_terminal() else _PlainView()
+        view = _LiveView(is_kept=is_kept) if diagnostics.is_terminal() else _PlainView()
         with view:
             return _follow(connection, [SnapshotReader(run_id) for run_id in run_ids], view)
     finally:
@@ -100,7 +106,7 @@ def list_events(snapshot: RunSnapshot) -> list[tuple[tuple[str, ...], str]]:
             events.append(((stage.label, word), f"{stage.label}: {word}{other}"))
         elif stage.status != "pending":
             detail = describe_stage(stage)
-            words = detail if stage.status == "reused" else f"{stage.status}  {detail}"
+            words = f"{stage.status} {detail}"
             events.append(((stage.label, stage.status), f"{stage.label}: {words}"))
     for model in _list_ready(snapshot):
         events.append(((model.name, "result"), describe_result(model)))
@@ -123,11 +129,15 @@ def _list_ready(snapshot: RunSnapshot) -> list[ModelResult]:
 class _LiveView:
     """A block for each run, redrawn in place."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_kept: bool) -> None:
         from rich.live import Live
 
-        self._console = diagnostics.build_console()
-        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+        self._live = Live(
+            console=diagnostics.build_console(),
+            auto_refresh=False,
+            vertical_overflow="crop",
+            transient=not is_kept,
+        )
 
     def __enter__(self) -> _LiveView:
         self._live.__enter__()
@@ -192,7 +202,8 @@ def _lay_out_stage(stage: StageView, label_width: int, width: int) -> Line:
         n_full = round(BAR_WIDTH * stage.fraction)
         line += [Cell("━" * n_full, style), Cell("─" * (BAR_WIDTH - n_full) + "  ", "dim")]
         used += BAR_WIDTH + 2
-    line.append(Cell(cut(make_visible(describe_stage(stage)), max(1, width - used - 1)), "dim"))
+    detail = ("reused " if stage.status == "reused" else "") + describe_stage(stage)
+    line.append(Cell(cut(make_visible(detail), max(1, width - used - 1)), "dim"))
     return line
 
 

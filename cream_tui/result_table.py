@@ -23,7 +23,9 @@ RESULT_COLUMNS = (
     Column("tokens\nchosen", "right"),
     Column("\nrejected", "right"),
 )
-LEGEND = "tau, C, labels and tokens belong to the pairs that the model made; the next model learned from them."
+# What fits beside the name of a run.
+SHORT_RESULT_COLUMNS = RESULT_COLUMNS[:-2]
+LEGEND = "tau, C, labels, tokens: of the pairs that this model made and the next one learned from."
 
 
 def build_result_row(model: ModelResult) -> list[str | Cell]:

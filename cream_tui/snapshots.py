@@ -68,7 +68,10 @@ class SnapshotReader:
             if self._last is None or self._last[0] != finished:
                 self._last = finished, tuple(self._results.read(connection, self.run_id))
         stages = tuple(build_stage_view(row, self._names, now, self._meter) for row in rows)
-        return RunSnapshot(run, self._is_stale(run, lease, now), rows, stages, self._last[1])
+        stale = self._is_stale(run, lease, now)
+        if stale or run.state not in ("queued", "running"):
+            stages = tuple(stage.interrupt() for stage in stages)
+        return RunSnapshot(run, stale, rows, stages, self._last[1])
 
     def _is_stale(self, run: RunRow, lease: Lease | None, now: float) -> bool:
         if run.state != "queued":

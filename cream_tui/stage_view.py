@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cream_tui.units import format_count, format_duration, format_rate
 from db.rows import StageRow
@@ -20,7 +20,8 @@ REMOVED_RUN = "a removed run"
 @dataclass(frozen=True, slots=True)
 class StageView:
     """Attributes:
-    status: pending, running, waiting (another run computes it), done, reused (another run computed it), failed.
+    status: pending, running, waiting (another run computes it), done, reused (another run computed it), failed, or
+        interrupted (it ran when the run's process went).
     other: Name of that other run.
     rate: Units per second lately; None where unknown.
     left_s: Time to the end of this stage at that rate.
@@ -46,6 +47,12 @@ class StageView:
     @property
     def is_over(self) -> bool:
         return self.status in ("done", "reused")
+
+    def interrupt(self) -> StageView:
+        """The stage as it is where nobody works on the run any more."""
+        if self.status not in ("running", "waiting"):
+            return self
+        return replace(self, status="interrupted", elapsed_s=None, rate=None, left_s=None)
 
 
 class RateMeter:
@@ -110,7 +117,7 @@ def estimate_time_left(stages: Sequence[StageView]) -> float | None:
     """Time to the end of the run; None until each kind of stage that is still to come was finished once."""
     durations: dict[str, float] = {}
     for stage in stages:
-        if stage.status == "done" and stage.elapsed_s is not None:
+        if stage.is_over and stage.elapsed_s is not None:
             durations[stage.name] = stage.elapsed_s  # the newest of its kind: later models answer at greater length
     left = 0.0
     for stage in stages:
@@ -130,7 +137,7 @@ def describe_stage(stage: StageView) -> str:
     """How far a stage is, in words: 3,000 responses in 4.1 s."""
     amount = format_count(stage.n_done) + (f" {stage.unit}" if stage.unit else "") if stage.n_done else ""
     if stage.status == "reused":
-        return f"reused from {stage.other}"
+        return f"from {stage.other}"
     if stage.status == "done":
         return "  ".join(part for part in (format_duration(stage.elapsed_s), amount) if part)
     if stage.status == "failed":

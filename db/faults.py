@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from db.errors import StoreError, StoreFullError
 
 BUSY_TIMEOUT_S = 10.0
 _FULL_BYTES = 1 << 20  # SQLite reports some writes to a full disk as plain input/output errors
-_FULL_HINT = "free some space, then `cream-tui resume`: no committed row is lost"
+_FULL_HINT = "free some space, then `cream-tui resume RUN`: no committed row is lost"
 _READ_ONLY_HINT = "make it writable or name another folder with --store DIR"
 
 
@@ -44,6 +45,10 @@ def translate_sqlite_error(error: sqlite3.Error, database: Path) -> StoreError |
     if name.startswith("SQLITE_IOERR"):
         return _translate_input_output(database, text, name)
     if name.startswith("SQLITE_CANTOPEN"):
+        if _is_read_only(database.parent):
+            return StoreFullError(
+                f"{database} lies on a read-only file system. {_describe_folder(database)}", hint=_READ_ONLY_HINT
+            )
         return StoreError(
             f"the store's file {database} cannot be opened. {_describe_folder(database)}", _READ_ONLY_HINT
         )
@@ -75,6 +80,13 @@ def translate_os_error(error: OSError, path: Path) -> StoreError:
     return StoreError(f"{path} cannot be used: {error.strerror or error}", hint=_READ_ONLY_HINT)
 
 
+def _is_read_only(folder: Path) -> bool:
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
 def _describe_folder(database: Path) -> str:
     return (
         f"The folder {database.parent} must exist and be writable, even for reading: "
@@ -89,4 +101,4 @@ def _translate_input_output(database: Path, text: str, name: str) -> StoreError:
         is_full = False
     if is_full:
         return StoreFullError(f"the disk is full: {database} could not grow", hint=_FULL_HINT)
-    return StoreError(f"{text} ({name}) on {database}", hint="look at the disk, then `cream-tui resume`")
+    return StoreError(f"{text} ({name}) on {database}", hint="look at the disk, then `cream-tui resume RUN`")

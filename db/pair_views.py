@@ -13,7 +13,7 @@ from db.reading import fetch_rows
 
 # The rate is undefined where the measure is; an inverted pair prefers a wrong response to a right one.
 _SORTS = {
-    "position": "v.iteration, v.position",
+    "position": "v.position",
     "confidence": "v.confidence",
     "consistency_rate": "v.consistency_rate",
     "margin": "v.margin",
@@ -126,10 +126,11 @@ def read_pairs_view(
     """
     if sort not in _SORTS:
         raise ValueError(f"no order {sort!r}; there are {', '.join(PAIR_SORTS)}")
-    keys = [f"({key}) IS NULL, {key} {'DESC' if descending else 'ASC'}" for key in _SORTS[sort].split(", ")]
+    direction = "DESC" if descending else "ASC"
+    order = f"v.iteration {direction}, v.position {direction}" if sort == "position" else f"{_SORTS[sort]} {direction}"
     rows = fetch_rows(
         c,
-        f"{_VIEW} ORDER BY {', '.join(keys)}, v.iteration, v.position, v.prompt_id LIMIT :limit",
+        f"{_VIEW} ORDER BY ({_SORTS[sort]}) IS NULL, {order}, v.iteration, v.position, v.prompt_id LIMIT :limit",
         {"run": run_id, "iteration": iteration, "skipped": skipped, "limit": -1 if limit is None else limit},
     )
     views = []

@@ -55,7 +55,8 @@ class StorePaths:
 def find_store_root(option: str | Path | None = None) -> Path:
     """The absolute store folder: the option, else $CREAM_STORE, else .cream in the current folder."""
     chosen = option or os.environ.get(STORE_VARIABLE) or DEFAULT_FOLDER
-    return Path(os.path.abspath(Path(chosen).expanduser()))
+    # Not resolve(): a link to a store keeps the name that the user gave it.
+    return Path(os.path.abspath(Path(chosen).expanduser()))  # noqa: PTH100
 
 
 def check_filesystem(root: Path, mountinfo: Path | None = None) -> None:

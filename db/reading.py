@@ -26,7 +26,7 @@ def open_reader(root: Path) -> sqlite3.Connection:
     """
     paths = StorePaths(Path(root).absolute())
     database = paths.database
-    if not database.exists():
+    if not database.is_file():
         raise StoreError(
             f"no store at {paths.root}", hint="start one with `cream-tui demo` or name one with --store DIR"
         )

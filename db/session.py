@@ -1,7 +1,8 @@
 """Opening a store for writing: schema, pragmas and transactions, through SQLModel.
 
 No connection outlives its transaction (NullPool), so that nothing open is carried over a fork. Even so, open a Store in
-the process that uses it.
+the process that uses it. SQLite folds the log into the file when the last connection closes; who writes often
+keeps a reader (``db.reading``) open meanwhile, which spares each transaction that work.
 """
 
 from __future__ import annotations

@@ -9,14 +9,15 @@ from typing import Any
 from cream_tui import diagnostics, output
 from cream_tui.narrative import Arm, find_last_common, tell_difference
 from cream_tui.output import Cell, Column
-from cream_tui.result_table import LEGEND, RESULT_COLUMNS, build_record, build_result_row
+from cream_tui.result_table import LEGEND, SHORT_RESULT_COLUMNS, build_record, build_result_row
 from cream_tui.results import ModelResult, compute_paired_test, read_results
 from cream_tui.stores import open_run_reader
+from cream_tui.text import make_visible
 from db.queries import find_run
 from db.rows import RunRow
 from engine.errors import ExitCode
 
-_COLUMNS = (RESULT_COLUMNS[0], Column("run", is_flexible=True), *RESULT_COLUMNS[1:])
+_COLUMNS = (SHORT_RESULT_COLUMNS[0], Column("run", is_flexible=True), *SHORT_RESULT_COLUMNS[1:])
 
 
 def compare(store: str | None, references: Sequence[str], *, as_json: bool) -> int:
@@ -34,7 +35,7 @@ def compare(store: str | None, references: Sequence[str], *, as_json: bool) -> i
     output.print_text(LEGEND, "dim")
     output.print_text()
     if differences:
-        columns = [Column("setting"), *(Column(run.name, is_flexible=True) for run in runs)]
+        columns = [Column("setting"), *(Column(make_visible(run.name), is_flexible=True) for run in runs)]
         output.print_table(columns, [(key, *map(_format_value, values)) for key, values in differences.items()])
     else:
         output.print_text("The settings are the same.")
@@ -80,7 +81,7 @@ def _build_rows(runs: Sequence[RunRow], results: Sequence[Sequence[ModelResult]]
         for run, models in zip(runs, by_name, strict=True):
             model = models.get(name)
             if model is not None and (model.tasks or model.measures):
-                title, *cells = build_result_row(model)
+                title, *cells = build_result_row(model)[: len(SHORT_RESULT_COLUMNS)]
                 rows.append([title if is_first else "", run.name, *cells])
                 is_first = False
     return rows

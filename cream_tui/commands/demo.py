@@ -12,8 +12,10 @@ from cream_tui.result_table import LEGEND, RESULT_COLUMNS, build_record, build_r
 from cream_tui.results import read_results
 from cream_tui.stores import format_command, open_run_reader
 from cream_tui.text import make_visible
+from db.errors import StoreError
 from db.paths import find_store_root
 from db.rows import RunRow
+from engine.errors import CreamError, ExitCode
 
 CONFIG = "sandbox"
 TAG = "demo"
@@ -27,25 +29,38 @@ def demo(store: str | None, *, is_quick: bool, seed: int, as_json: bool) -> int:
     root = find_store_root(store)
     diagnostics.narrate(f"A CREAM experiment on an embedded model; everything is kept in {root}")
     diagnostics.narrate("Two runs share M0, M1 and the first responses: CREAM, and plain self-rewarding (SRLM).\n")
-    runs = _start(root, is_quick=is_quick, seed=seed)
-    from cream_tui.commands.run import follow_to_end
+    from cream_tui.commands.run import follow_to_end, tell_closed
 
-    code = follow_to_end(root, store, runs)
-    if code != diagnostics.ViewExit.CLOSED:
+    runs: list[RunRow] = []
+    try:
+        code = _start(root, runs, is_quick=is_quick, seed=seed)
+    except KeyboardInterrupt:
+        if runs:
+            tell_closed(store, runs)
+        return diagnostics.ViewExit.CLOSED
+    if not runs:
+        return code
+    ended = follow_to_end(root, store, runs, is_kept=False)
+    if ended != diagnostics.ViewExit.CLOSED:
         _print(store, runs, as_json=as_json)
-    return code
+    return ended or code
 
 
-def _start(root: Path, *, is_quick: bool, seed: int) -> list[RunRow]:
+def _start(root: Path, runs: list[RunRow], *, is_quick: bool, seed: int) -> int:
+    """Start the arms, into ``runs``; an arm that cannot start is reported, and its exit code returned."""
     from engine.config.load import load_run_config
     from engine.runtime.control import start_run
 
-    overrides = QUICK if is_quick else ()
-    configs = [
-        load_run_config(CONFIG, overrides=overrides, method=method, seed=seed, name=f"demo-{method}")
-        for method, _ in ARMS
-    ]
-    return [start_run(root, config, tags=(TAG,)) for config in configs]
+    code = int(ExitCode.DONE)
+    for method, _ in ARMS:
+        try:
+            config = load_run_config(
+                CONFIG, overrides=QUICK if is_quick else (), method=method, seed=seed, name=f"demo-{method}"
+            )
+            runs.append(start_run(root, config, tags=(TAG,)))
+        except (CreamError, StoreError) as error:
+            code = diagnostics.report(error)
+    return code
 
 
 def _print(store: str | None, runs: Sequence[RunRow], *, as_json: bool) -> None:
@@ -77,13 +92,9 @@ def _print(store: str | None, runs: Sequence[RunRow], *, as_json: bool) -> None:
 
 def _print_next(store: str | None, runs: Sequence[RunRow]) -> None:
     """Commands that run exactly as printed."""
-    baseline, run = runs[0].name, runs[-1].name
-    words = (
-        ("the run, stage by stage", f"show {run}"),
-        ("the pairs on which two models agreed least", f"pairs {run} --sort consistency --limit 10"),
-        ("the runs side by side", f"compare {baseline} {run}"),
-        ("every pair as a file", f"export {run} -o pairs.csv"),
-    )
+    run = runs[-1].name
+    words = [f"show {run}", f"pairs {run} --sort consistency --limit 10", f"export {run} -o pairs.csv"]
+    if len(runs) > 1:
+        words.insert(2, f"compare {runs[0].name} {run}")
     output.print_lines([[], [Cell("See more", "bold")]])
-    for what, command in words:
-        output.print_lines([[Cell(f"  {format_command(command, store)}"), Cell(f"    # {what}", "dim")]])
+    output.print_lines([Cell(f"  {format_command(command, store)}")] for command in words)

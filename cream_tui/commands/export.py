@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from cream_tui import diagnostics, output
@@ -24,16 +24,12 @@ def export(store: str | None, run: str | None, *, what: str, format_name: str | 
     to_stdout = target in (None, _STDOUT)
     with open_run_reader(store) as (_, connection):
         runs = read_runs(connection) if what == "runs" and run is None else [find_run(connection, run or "latest")]
-        rows = _Counted(iterate_export(connection, what, runs))
-        first = next(rows, None)
-        chunks = _encode(
-            what, format_name, chain([] if first is None else [first], rows), output.is_terminal() and to_stdout
-        )
-        if to_stdout:
-            output.print_stream(chunks)
-        else:
-            assert target is not None
-            write_whole(Path(target).expanduser(), chunks)
+        with closing(_Counted(iterate_export(connection, what, runs))) as rows:
+            chunks = _encode(what, format_name, rows, is_for_eyes=to_stdout and output.is_terminal())
+            if target is None or to_stdout:
+                output.print_stream(chunks)
+            else:
+                write_whole(Path(target).expanduser(), chunks)
     names = ", ".join(found.name for found in runs) if len(runs) <= 3 else f"{len(runs)} runs"
     if rows.n == 0 and what != "runs":
         diagnostics.warn(f"{names}: no {what} yet")
@@ -42,10 +38,10 @@ def export(store: str | None, run: str | None, *, what: str, format_name: str | 
     return ExitCode.DONE
 
 
-def _encode(what: str, format_name: str, rows: Iterable[tuple[Value, ...]], to_terminal: bool) -> Iterator[str]:
+def _encode(what: str, format_name: str, rows: Iterable[tuple[Value, ...]], *, is_for_eyes: bool) -> Iterator[str]:
     columns = EXPORT_COLUMNS[what]
     if format_name == "csv":
-        return encode_csv(columns, rows, line_end="\n" if to_terminal else "\r\n")
+        return encode_csv(columns, rows, line_end="\n" if is_for_eyes else "\r\n")
     return encode_preferences(columns, rows) if what == "pairs" else encode_jsonl(columns, rows)
 
 
@@ -80,3 +76,8 @@ class _Counted:
         row = next(self._rows)
         self.n += 1
         return row
+
+    def close(self) -> None:
+        """Let go of the store, also in the middle."""
+        if isinstance(self._rows, Generator):
+            self._rows.close()

@@ -23,7 +23,7 @@ SORTS = {
     "confidence": "confidence",
     "length": "length_difference",
 }
-_MARKS = {True: Cell(" right", "green"), False: Cell(" wrong", "red"), None: Cell("")}
+_MARKS = {True: Cell(", right", "green"), False: Cell(", wrong", "red")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +89,13 @@ def _lay_out(pair: PairView) -> list[Line]:
         ("chosen", pair.chosen, pair.chosen_n_tokens, pair.chosen_correct),
         ("rejected", pair.rejected, pair.rejected_n_tokens, pair.rejected_correct),
     )
-    lines = [head, *_lay_out_text("prompt", pair.prompt)]
+    lines = [head, [Cell("  prompt", "dim")], *_lay_out_text(pair.prompt)]
     for name, text, n_tokens, is_correct in sides:
-        side = _lay_out_text(name, text or "")
-        side[0] = [*side[0], Cell(f"  {n_tokens} tokens", "dim"), _MARKS[is_correct]]
-        lines += side
+        title: Line = [Cell(f"  {name}, {n_tokens} tokens", "dim")]
+        lines += [title if is_correct is None else [*title, _MARKS[is_correct]], *_lay_out_text(text or "")]
     return lines
 
 
-def _lay_out_text(name: str, text: str) -> list[Line]:
+def _lay_out_text(text: str) -> list[Line]:
     """The text, its lines below one another, always indented: a foreign text cannot pass for a line of ours."""
-    lines = make_visible(text.strip(), keep_newlines=True).split("\n")
-    first: Line = [Cell(f"  {name:<10}", "dim"), Cell(lines[0])]
-    return [first, *([Cell(" " * 12), Cell(line)] for line in lines[1:])]
+    return [[Cell("    "), Cell(line)] for line in make_visible(text.strip(), keep_newlines=True).split("\n")]

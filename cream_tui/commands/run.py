@@ -111,14 +111,14 @@ def remove(store: str | None, run: str, *, is_sure: bool) -> int:
     return ExitCode.DONE
 
 
-def follow_to_end(root: Path, store: str | None, runs: Sequence[RunRow]) -> int:
+def follow_to_end(root: Path, store: str | None, runs: Sequence[RunRow], *, is_kept: bool = True) -> int:
     """Show the runs until they end, say how, and return the code of the first that did not end well."""
     from cream_tui.progress import follow
 
     try:
-        snapshots = follow(root, [run.run_id for run in runs])
+        snapshots = follow(root, [run.run_id for run in runs], is_kept=is_kept)
     except KeyboardInterrupt:
-        _tell_closed(store, runs)
+        tell_closed(store, runs)
         return diagnostics.ViewExit.CLOSED
     codes = [_conclude(root, store, snapshot.run, is_stale=snapshot.stale) for snapshot in snapshots]
     return next((code for code in codes if code), int(ExitCode.DONE))
@@ -163,7 +163,8 @@ def _find_logs(root: Path, run: RunRow) -> list[Path]:
     return [] if log is None else [log]
 
 
-def _tell_closed(store: str | None, runs: Sequence[RunRow]) -> None:
+def tell_closed(store: str | None, runs: Sequence[RunRow]) -> None:
+    """Say that the view is gone and the runs are not, and how to watch and stop them."""
     goes = "the run goes on" if len(runs) == 1 else "the runs go on"
     lines = [f"\nThe view is closed; {goes}."]
     for run in runs:

@@ -213,7 +213,7 @@ def _draw_choice(rng: random.Random) -> _Question:
     wrong = [number for number in (total - 10, total - 2, total - 1, total + 1, total + 2, total + 10) if number > 0]
     options = [total, *rng.sample(wrong, 2)]
     rng.shuffle(options)
-    listed = " ".join(f"{letter}) {option}" for letter, option in zip("ABC", options, strict=True))
+    listed = " ".join(f"{letter} {option}" for letter, option in zip("ABC", options, strict=True))
     prompt = f"What is {left} + {right}? {listed}"
     return _Question("choice", prompt, left, (("+", right),), items=tuple(map(str, options)))
 

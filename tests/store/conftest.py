@@ -114,10 +114,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-@pytest.fixture(params=["migrations", "metadata"])
-def recorded(tmp_path: Path, request: pytest.FixtureRequest) -> Recorded:
-    """The recorded store, once on the migrations' schema and once on the SQLModel classes'."""
-    root = tmp_path / "recorded"
+@pytest.fixture(params=["migrations", "metadata"], scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Recorded:
+    """The recorded store, only to be read: once on the migrations' schema and once on the SQLModel classes'."""
+    root = tmp_path_factory.mktemp("recorded") / "store"
     if request.param == "metadata":
         create_from_metadata(root)
     return record(open_store(root))

@@ -26,8 +26,8 @@ DOCUMENTED = {
     "missing_reason",
     "consistency": "run_id iteration prompt_id measure scorer against value consistency_rate n n_distinct "
     "undefined_reason",
-    "pairs": "run_id iteration prompt_id prompt chosen rejected chosen_k rejected_k chosen_reward rejected_reward margin "
-    "consistency_rate confidence chosen_correct rejected_correct skip_reason",
+    "pairs": "run_id iteration prompt_id prompt chosen rejected chosen_k rejected_k chosen_reward rejected_reward "
+    "margin consistency_rate confidence chosen_correct rejected_correct skip_reason",
     "metrics": "run_id iteration stage step name value at",
     "evaluations": "run_id model task item_id prompt response extracted gold correct",
 }

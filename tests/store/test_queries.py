@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from db import queries, writes
 from db.errors import RunNotFoundError
 from db.queries import (
     find_run,
+    open_reader,
     read_agreements,
     read_checkpoint,
     read_data_version,
@@ -128,11 +130,12 @@ def test_metrics_of_a_run_include_the_shared_ones(recorded: Any, reader: sqlite3
     assert read_run_metrics(reader, recorded.second.run_id, after_metric_id=metrics[-1].metric_id) == []
 
 
-def test_data_version_moves_with_foreign_commits(recorded: Any, reader: sqlite3.Connection) -> None:
-    before = read_data_version(reader)
-    assert read_data_version(reader) == before
-    writes.request_stop(recorded.store, recorded.first.run_id)
-    assert read_data_version(reader) != before
+def test_data_version_moves_with_foreign_commits(store: Store, new_run: Callable[..., NewRun]) -> None:
+    with closing(open_reader(store.paths.root)) as c:
+        before = read_data_version(c)
+        assert read_data_version(c) == before
+        writes.create_run(store, new_run(), [])
+        assert read_data_version(c) != before
 
 
 def test_every_public_read_is_tried_here() -> None:
@@ -151,7 +154,7 @@ def named(store: Store, new_run: Callable[..., NewRun]) -> dict[str, str]:
 
 
 def test_run_is_found_by_any_unique_reference(store: Store, named: dict[str, str]) -> None:
-    c = queries.open_reader(store.paths.root)
+    c = open_reader(store.paths.root)
     found = {
         reference: find_run(c, reference).name
         for reference in [*named.values(), named["gamma"][:5], "alpha", "alphab", "bet", "Be", "g", "latest"]
@@ -170,7 +173,7 @@ def test_run_is_found_by_any_unique_reference(store: Store, named: dict[str, str
 
 
 def test_unfound_run_is_answered_with_names(store: Store, named: dict[str, str]) -> None:
-    c = queries.open_reader(store.paths.root)
+    c = open_reader(store.paths.root)
     with pytest.raises(RunNotFoundError, match="'alp' is the start of 2 runs") as ambiguous:
         find_run(c, "alp")
     assert f"alpha ({named['alpha']}), alphabet ({named['alphabet']})" in str(ambiguous.value.hint)
@@ -183,7 +186,7 @@ def test_unfound_run_is_answered_with_names(store: Store, named: dict[str, str])
 
 
 def test_empty_store_says_how_to_start(store: Store) -> None:
-    c = queries.open_reader(store.paths.root)
+    c = open_reader(store.paths.root)
     with pytest.raises(RunNotFoundError, match="has no runs"):
         find_run(c, "latest")
     c.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -94,11 +95,12 @@ def test_other_file_in_place_of_the_database(tmp_path: Path, opener: Callable[[P
         opener(tmp_path)
 
 
-@pytest.mark.parametrize("opener", [open_store, open_reader])
-def test_folder_in_place_of_the_database(tmp_path: Path, opener: Callable[[Path], Any]) -> None:
+def test_folder_in_place_of_the_database(tmp_path: Path) -> None:
     (tmp_path / "cream.db").mkdir()
     with pytest.raises(StoreError, match=r"cream\.db cannot be opened.*must exist and be writable"):
-        opener(tmp_path)
+        open_store(tmp_path)
+    with pytest.raises(StoreError, match="no store at"):
+        open_reader(tmp_path)
 
 
 def test_file_in_place_of_the_store(tmp_path: Path) -> None:
@@ -161,6 +163,17 @@ def test_write_error_on_a_full_disk_is_full(tmp_path: Path, monkeypatch: pytest.
     error.sqlite_errorname = "SQLITE_IOERR_WRITE"
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 4096))
     assert isinstance(translate_sqlite_error(error, tmp_path / "cream.db"), StoreFullError)
+
+
+def test_read_only_file_system_is_told_from_a_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlite3.OperationalError("unable to open database file")
+    error.sqlite_errorname = "SQLITE_CANTOPEN"
+    assert not isinstance(translate_sqlite_error(error, tmp_path / "cream.db"), StoreFullError)
+    flags = list(os.statvfs(tmp_path))
+    flags[8] |= os.ST_RDONLY
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(flags))
+    fault = translate_sqlite_error(error, tmp_path / "cream.db")
+    assert isinstance(fault, StoreFullError) and "read-only file system" in fault.message
 
 
 def test_defects_of_the_program_stay_errors(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def many_pairs(
         ("position", "012", "210"),
         ("confidence", "210", "012"),
         ("margin", "210", "012"),
-        ("inverted", "021", "102"),  # equal ones by position
+        ("inverted", "021", "120"),
         ("tau_previous", "201", "021"),  # undefined last either way
         ("tau_anchor", "012", "012"),
         ("length_difference", "012", "210"),

@@ -1,0 +1,271 @@
+"""Whole runs through control and supervisor: equal rows, sharing, stop, crash, resume, fork."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from db.errors import LeaseHeldError
+from db.exports import EXPORT_COLUMNS, iterate_export
+from db.queries import find_run, read_attempts, read_lease, read_run_checkpoints, read_run_metrics, read_run_stages
+from db.reading import open_reader
+from db.rows import RunRow
+from engine.config.load import load_run_config
+from engine.config.run import RunConfig
+from engine.errors import ConfigError, TaskError
+from engine.runtime import control
+
+SMALL = (
+    "iterations=1",
+    "data.prompts_per_iteration=24",
+    "data.sft_examples=16",
+    "evaluation.items=16",
+    "sampling.batch_tokens=2000",
+    "sampling.max_new_tokens=24",
+    "scoring.batch_tokens=400",
+    "training.epochs=4",
+    "training.batch_size=8",
+    "training.snapshot_every=3",
+    "sft.snapshot_every=2",
+)
+# What may differ between two equal runs: ids, names and times.
+VOLATILE = {"run_id", "name", "created_at", "started_at", "finished_at", "at"}
+WAIT_S = 150.0
+
+
+def build_config(*overrides: str, method: str = "cream", name: str = "small") -> RunConfig:
+    return load_run_config("sandbox", overrides=[*SMALL, *overrides], method=method, name=name)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
+
+
+def reread(root: Path, run: RunRow) -> RunRow:
+    with closing(open_reader(root)) as reader:
+        return find_run(reader, run.run_id)
+
+
+def finish(root: Path, run: RunRow, state: str = "done") -> RunRow:
+    wait_until(lambda: reread(root, run).state not in ("queued", "running"))
+    ended = reread(root, run)
+    assert ended.state == state, ended.error
+    return ended
+
+
+def read_all(root: Path, run: RunRow) -> dict[str, list[tuple[object, ...]]]:
+    """Every exported row of a run without what may differ."""
+    rows = {}
+    with closing(open_reader(root)) as reader:
+        for what, columns in EXPORT_COLUMNS.items():
+            kept = [i for i, column in enumerate(columns) if column not in VOLATILE]
+            rows[what] = [tuple(row[i] for i in kept) for row in iterate_export(reader, what, reread(root, run))]
+    return rows
+
+
+def is_stage(root: Path, run: RunRow, label: str, *states: str) -> bool:
+    with closing(open_reader(root)) as reader:
+        return any(s.label == label and s.state in states for s in read_run_stages(reader, run.run_id))
+
+
+def find_processes(root: Path) -> list[psutil.Process]:
+    """Every process that has this store on its command line, children included."""
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter(["cmdline"]):
+        if str(root) in (process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE:
+            found |= {process, *process.children(recursive=True)}
+    return list(found)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRow]:
+    """An uninterrupted run."""
+    root = tmp_path_factory.mktemp("whole")
+    return root, finish(root, control.start_run(root, build_config()))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    store = tmp_path / "store"
+    yield store
+    deadline = time.monotonic() + 10
+    while (left := find_processes(store)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in left:
+        process.kill()
+    assert not left, "a process outlived its run"
+
+
+def test_a_run_leaves_every_kind_of_row(whole: tuple[Path, RunRow]) -> None:
+    rows = read_all(*whole)
+    assert {what: len(found) > 0 for what, found in rows.items()} == dict.fromkeys(EXPORT_COLUMNS, True)
+    assert len(rows["responses"]) == 24 * 5
+    assert len(rows["pairs"]) == 24
+    assert len(rows["evaluations"]) == 3 * 16
+
+
+def test_checkpoints_are_plain_folders(whole: tuple[Path, RunRow]) -> None:
+    root, run = whole
+    with closing(open_reader(root)) as reader:
+        checkpoints = read_run_checkpoints(reader, run.run_id, root)
+    assert [checkpoint.name for checkpoint in checkpoints] == ["M0", "M1", "M2"]
+    for checkpoint in checkpoints:
+        assert (Path(checkpoint.folder) / "config.json").is_file()
+        assert list(Path(checkpoint.folder).glob("*.safetensors"))
+
+
+def test_equal_rows_for_another_hash_seed(
+    whole: tuple[Path, RunRow], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "1234")
+    again = finish(root, control.start_run(root, build_config()))
+    assert read_all(root, again) == read_all(*whole)
+
+
+@pytest.mark.parametrize("victim", ["worker", "supervisor"])
+def test_killed_at_every_stage_then_resumed_gives_equal_rows(
+    whole: tuple[Path, RunRow], root: Path, victim: str
+) -> None:
+    run = control.start_run(root, build_config())
+    n_killed = 0
+    for label in ("train M1 (SFT)", "sample t=1", "score t=1", "train M2", "evaluate M2"):
+        while not is_stage(root, run, label, "done"):
+            if is_stage(root, run, label, "running") and kill(root, run, victim):
+                n_killed += 1
+                break
+        wait_until(lambda: not find_processes(root))
+        if reread(root, run).state != "done":
+            control.resume_run(root, reread(root, run))
+    finish(root, run)
+    assert n_killed >= 4
+    assert read_all(root, run) == read_all(*whole)
+
+
+def kill(root: Path, run: RunRow, victim: str) -> bool:
+    """SIGKILL the supervisor or the stage's process, if there is one at this moment."""
+    with closing(open_reader(root)) as reader:
+        lease = read_lease(reader, run.run_id)
+    worker = find_worker(root, run)
+    pid = worker if victim == "worker" else (lease.pid if lease else None)
+    if pid is None or not psutil.pid_exists(pid):
+        return False
+    os.kill(pid, signal.SIGKILL)
+    return True
+
+
+def find_worker(root: Path, run: RunRow) -> int | None:
+    with closing(open_reader(root)) as reader:
+        attempts = read_attempts(reader, run.run_id)
+    return attempts[-1].pid if attempts and attempts[-1].finished_at is None else None
+
+
+def test_killed_worker_is_reported_with_its_log(root: Path) -> None:
+    run = control.start_run(root, build_config("data.prompts_per_iteration=400"))
+    wait_until(lambda: is_stage(root, run, "sample t=1", "running"))
+    wait_until(lambda: find_worker(root, run) is not None)
+    os.kill(find_worker(root, run) or 0, signal.SIGKILL)
+    ended = finish(root, run, "failed")
+    assert "SIGKILL" in (ended.error or "")
+    assert "stage.log" in (ended.error or "")
+
+
+def test_stop_then_resume_gives_equal_rows(whole: tuple[Path, RunRow], root: Path) -> None:
+    run = control.start_run(root, build_config())
+    wait_until(lambda: is_stage(root, run, "train M2", "running"))
+    assert control.stop_run(root, run) == "stopped"
+    wait_until(lambda: not find_processes(root))
+    assert reread(root, run).exit_code == 3
+    finish(root, control.resume_run(root, reread(root, run)))
+    assert read_all(root, run) == read_all(*whole)
+
+
+def test_two_runs_share_what_is_equal_while_it_is_computed(root: Path) -> None:
+    first = control.start_run(root, build_config(name="a"))
+    second = control.start_run(root, build_config(name="b", method="srlm"))
+    finish(root, first)
+    finish(root, second)
+    with closing(open_reader(root)) as reader:
+        stages = [read_run_stages(reader, run.run_id) for run in (first, second)]
+        n_attempts = sum(len(read_attempts(reader, run.run_id)) for run in (first, second))
+    shared = {s.label for s in stages[0]} & {s.label for s in stages[1] if s.stage_id in {t.stage_id for t in stages[0]}}
+    assert shared == {"evaluate M0", "train M1 (SFT)", "evaluate M1", "sample t=1", "score t=1"}
+    assert n_attempts == len({s.stage_id for found in stages for s in found})
+
+
+def test_without_reuse_everything_is_computed_again(root: Path) -> None:
+    first = finish(root, control.start_run(root, build_config()))
+    again = finish(root, control.start_run(root, build_config(), reuse=False))
+    with closing(open_reader(root)) as reader:
+        ids = [{s.stage_id for s in read_run_stages(reader, run.run_id)} for run in (first, again)]
+    assert not ids[0] & ids[1]
+    assert again.name == "small-2"
+    assert read_all(root, again) == read_all(root, first)
+
+
+def test_second_resume_of_a_live_run_is_refused(root: Path) -> None:
+    run = control.start_run(root, build_config())
+    with pytest.raises(LeaseHeldError, match="already working"):
+        control.resume_run(root, run)
+    finish(root, run)
+
+
+def test_fork_shares_the_start_and_changes_the_rest(root: Path) -> None:
+    parent = finish(root, control.start_run(root, build_config()))
+    fork = control.fork_run(root, parent, at="M1", overrides=["training.beta=0.5"], method="srlm", name="fork")
+    finish(root, fork)
+    with closing(open_reader(root)) as reader:
+        before, after = (
+            {s.label: s.stage_id for s in read_run_stages(reader, run.run_id)} for run in (parent, fork)
+        )
+        metrics = {m.name: m.value for m in read_run_metrics(reader, fork.run_id, names=["confidence"])}
+    assert {label for label in before if before[label] == after[label]} == {
+        "evaluate M0",
+        "train M1 (SFT)",
+        "evaluate M1",
+        "sample t=1",
+        "score t=1",
+    }
+    assert metrics == {"confidence": 1.0}
+    assert (reread(root, fork).parent_run_id, reread(root, fork).fork_at) == (parent.run_id, "M1")
+
+
+def test_fork_refuses_what_lies_before_it(root: Path, whole: tuple[Path, RunRow]) -> None:
+    store, run = whole
+    with pytest.raises(ConfigError, match="has the models"):
+        control.fork_run(store, run, at="M9")
+    with pytest.raises(ConfigError, match="nothing is left"):
+        control.fork_run(store, run, at="M2")
+    with pytest.raises(ConfigError, match="keeps its model and SFT"):
+        control.fork_run(store, run, at="M1", overrides=["sft.epochs=1"])
+
+
+def test_own_prompts_and_a_changed_file(root: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    lines = [{"prompt": f"{a} + {a + 1}", "answer": str(2 * a + 1)} for a in range(12)]
+    prompts.write_text("\n".join(map(json.dumps, lines)))
+    config = build_config(f"data.prompts={prompts}", "data.prompts_per_iteration=12", f"evaluation.tasks=[{prompts}]")
+    run = control.start_run(root, config)
+    wait_until(lambda: is_stage(root, run, "train M1 (SFT)", "done"))
+    control.stop_run(root, run)
+    prompts.write_text("\n".join(map(json.dumps, lines[::-1])))
+    ended = finish(root, control.resume_run(root, reread(root, run)), "failed")
+    assert "changed" in (ended.error or "")
+
+
+def test_too_few_prompts_are_refused_before_the_run(root: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "1 + 1"}\n{"prompt": "1 + 1"}\n')
+    with pytest.raises(TaskError, match=r"1 distinct prompts.*need 24"):
+        control.start_run(root, build_config(f"data.prompts={prompts}"))
+    assert not root.exists()

@@ -1,0 +1,162 @@
+"""The demo's sentences: chosen by the numbers, with their numbers, and no claim that the data does not carry."""
+
+from __future__ import annotations
+
+from cream_tui.narrative import (
+    Arm,
+    tell,
+    tell_accuracy,
+    tell_agreement,
+    tell_confidence,
+    tell_difference,
+    tell_labels,
+    tell_length,
+)
+from cream_tui.results import ModelResult, TaskCount
+
+N = 500
+
+
+def build_model(index: int, correct: int | None = None, first_right: int = 0, **measures: float) -> ModelResult:
+    """A model that gets ``correct`` of N items right, from item ``first_right`` on."""
+    if correct is None:
+        return ModelResult(f"M{index}", measures=measures)
+    items = {("sandbox", f"i{n}"): first_right <= n < first_right + correct for n in range(N)}
+    return ModelResult(f"M{index}", (TaskCount("sandbox", correct, N),), measures, items)
+
+
+def build_arm(*models: ModelResult, title: str = "SRLM") -> Arm:
+    return Arm(title, models)
+
+
+def test_rise_and_fall_are_told_with_their_p_values() -> None:
+    """375 -> 400 -> 325 of 500, nested: 25 and 75 items differ, both far below p = 0.001."""
+    arm = build_arm(build_model(0, 285), build_model(1, 375), build_model(2, 400), build_model(3, 325))
+    assert tell_accuracy(arm) == (
+        "SRLM: accuracy rose from 75.0 % (M1) to 80.0 % (M2, p < 0.001), then fell to 65.0 % (M3, p < 0.001)."
+    )
+
+
+def test_a_change_within_noise_is_said_to_be_one() -> None:
+    """250 and 254 right, disjoint ends: 246 and 250 items differ, p far above 0.05."""
+    arm = build_arm(build_model(1, 250), build_model(2, 254, first_right=246))
+    told = tell_accuracy(arm)
+    assert told is not None
+    assert "rose from 50.0 % (M1) to 50.8 % (M2, p = 0." in told
+    assert "not to be told from chance on 500 items" in told
+
+
+def test_a_steady_rise_names_its_ends_only() -> None:
+    arm = build_arm(build_model(1, 300), build_model(2, 350), build_model(3, 400))
+    assert tell_accuracy(arm) == "SRLM: accuracy rose from 60.0 % (M1) to 80.0 % (M3, p < 0.001)."
+
+
+def test_a_dip_is_told_too() -> None:
+    arm = build_arm(build_model(1, 400), build_model(2, 300), build_model(3, 350))
+    assert tell_accuracy(arm) == (
+        "SRLM: accuracy fell from 80.0 % (M1) to 60.0 % (M2, p < 0.001), then rose to 70.0 % (M3, p < 0.001)."
+    )
+
+
+def test_an_equal_accuracy_is_no_change() -> None:
+    arm = build_arm(build_model(1, 300), build_model(2, 300))
+    assert tell_accuracy(arm) == "SRLM: accuracy stayed at 60.0 % (M2)."
+
+
+def test_no_evaluation_carries_no_claim() -> None:
+    told = tell_accuracy(build_arm(build_model(0), build_model(1)))
+    assert told == "SRLM: no model was evaluated, so nothing can be said of its accuracy."
+    assert "no later model" in (tell_accuracy(build_arm(build_model(0, 10), build_model(1, 10))) or "")
+
+
+def test_labels_that_fall_below_chance() -> None:
+    arm = build_arm(
+        build_model(1, label_accuracy=0.86, n_right=86.0, n_inverted=14.0),
+        build_model(2, label_accuracy=0.39, n_right=39.0, n_inverted=61.0),
+    )
+    assert tell_labels(arm) == (
+        "SRLM: the share of right labels fell from 86.0 % (M1) to 39.0 % (M2), below chance: such pairs teach errors."
+    )
+
+
+def test_few_labels_carry_no_claim() -> None:
+    """3 of 4 against 2 of 4: the Wilson intervals meet."""
+    arm = build_arm(
+        build_model(1, label_accuracy=0.75, n_right=3.0, n_inverted=1.0),
+        build_model(2, label_accuracy=0.5, n_right=2.0, n_inverted=2.0),
+    )
+    assert tell_labels(arm) == (
+        "SRLM: the share of right labels fell from 75.0 % (M1) to 50.0 % (M2): "
+        "with 4 and 4 labels that can be told the data carries no claim of a change."
+    )
+
+
+def test_unknown_labels_are_said_to_be_unknown() -> None:
+    assert "no gold answers" in (tell_labels(build_arm(build_model(1, n_pairs=3.0))) or "")
+    assert tell_labels(build_arm(build_model(1))) is None
+
+
+def test_agreement_that_saturates_while_the_anchor_falls() -> None:
+    arm = build_arm(
+        build_model(1, tau_previous=0.5, tau_anchor=0.5), build_model(2, tau_previous=0.95, tau_anchor=-0.1)
+    )
+    assert tell_agreement(arm) == (
+        "SRLM: tau to the previous model rose from +0.50 to +0.95, tau to the anchor fell from +0.50 to −0.10: "
+        "two models in a row rank alike while both drift from where they began."
+    )
+
+
+def test_agreement_that_moves_little_is_near() -> None:
+    arm = build_arm(build_model(1, tau_previous=0.5, tau_anchor=0.5), build_model(2, tau_previous=0.55, tau_anchor=0.5))
+    assert tell_agreement(arm) == (
+        "SRLM: tau to the previous model stayed near +0.55, tau to the anchor stayed near +0.50."
+    )
+
+
+def test_confidence_near_one_is_plain_self_rewarding() -> None:
+    arm = build_arm(build_model(1, confidence=0.75), build_model(2, confidence=0.97), title="CREAM")
+    assert tell_confidence(arm) == (
+        "CREAM: C went from 0.75 at M1 to 0.97 at M2, which is almost plain self-rewarding (C = 1)."
+    )
+    assert tell_confidence(build_arm(build_model(1, confidence=1.0), build_model(2, confidence=1.0))) is None
+
+
+def test_length_that_grows_and_length_that_stays() -> None:
+    assert tell_length(build_arm(build_model(1, chosen_n_tokens=10.0), build_model(2, chosen_n_tokens=18.0))) == (
+        "SRLM: chosen responses grew from 10.0 tokens at M1 to 18.0 at M2 (+80 %)."
+    )
+    assert "kept their length" in (
+        tell_length(build_arm(build_model(1, chosen_n_tokens=10.0), build_model(2, chosen_n_tokens=10.5))) or ""
+    )
+
+
+def test_a_difference_of_arms_names_the_better_one_and_the_test() -> None:
+    """320 against 280, nested: 40 only CREAM, 0 only SRLM."""
+    srlm = build_arm(build_model(1, 300), build_model(2, 280))
+    cream = build_arm(build_model(1, 300), build_model(2, 320), title="CREAM")
+    assert tell_difference(cream, srlm) == (
+        "At M2 CREAM has 64.0 % and SRLM 56.0 %: CREAM is better "
+        "(exact McNemar on 500 shared items: 40 only CREAM, 0 only SRLM, p < 0.001)."
+    )
+
+
+def test_a_difference_within_noise_carries_no_claim() -> None:
+    srlm = build_arm(build_model(2, 300))
+    cream = build_arm(build_model(2, 301, first_right=2), title="CREAM")
+    assert "carries no claim" in tell_difference(cream, srlm)
+
+
+def test_arms_are_compared_at_the_last_model_that_both_have() -> None:
+    srlm = build_arm(build_model(1, 300))
+    cream = build_arm(build_model(1, 300), build_model(2, 320), title="CREAM")
+    assert tell_difference(cream, srlm) == (
+        "At M1 CREAM has 60.0 % and SRLM 60.0 %: they are right on the same of the 500 items."
+    )
+    assert "cannot be compared" in tell_difference(cream, build_arm())
+
+
+def test_the_whole_story_ends_with_the_caveat() -> None:
+    arms = [build_arm(build_model(1, 300)), build_arm(build_model(1, 320), title="CREAM")]
+    told = tell(arms)
+    assert told[0].startswith("SRLM: ")
+    assert told[-1].startswith("This is one seed")
