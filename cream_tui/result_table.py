@@ -25,7 +25,7 @@ RESULT_COLUMNS = (
 )
 # What fits beside the name of a run.
 SHORT_RESULT_COLUMNS = RESULT_COLUMNS[:-2]
-LEGEND = "tau, C, labels, tokens: of the pairs that this model made and the next one learned from."
+LEGEND = "tau, C, labels, tokens: of the pairs that this model made for the next one."
 
 
 def build_result_row(model: ModelResult) -> list[str | Cell]:

@@ -27,8 +27,8 @@ _HOW = {"sft": {"snapshot_every"}, "training": {"snapshot_every"}}
 class StageSpec:
     """One stage of one run: what to do (``part`` tells score stages apart) and from what.
 
-    ``inputs`` name stages of the same run by role: sample, score, oracle, random, agree, pair. ``models`` map M1, M2, ...
-    to the train stage's key; M0 is not among them. ``config`` is the configuration that is in force at this stage.
+    ``inputs`` name stages of the same run by role: sample, score, oracle, random, agree, pair. ``models`` map M1, M2,
+    ... to the train stage's key; M0 is not among them. ``config`` is the configuration in force at this stage.
     """
 
     key: str
@@ -123,9 +123,7 @@ class _Planner:
     def _iterate(self, config: RunConfig, iteration: int) -> None:
         method, t = config.method, iteration
         policy = f"M{t}"
-        sample = self._add(
-            config, "sample", t, f"sample t={t}", models=[policy], settings=_sample_settings(config, t)
-        )
+        sample = self._add(config, "sample", t, f"sample t={t}", models=[policy], settings=_sample_settings(config, t))
         inputs = {"sample": sample}
         inputs["score"] = self._add(
             config,
@@ -145,7 +143,12 @@ class _Planner:
                 )
         agreement = None if method.agreement is None else method.agreement.model_dump(mode="json")
         inputs["agree"] = self._add(
-            config, "agree", t, f"agree t={t}", inputs=dict(inputs), settings=[agreement, config.scoring.first_iteration]
+            config,
+            "agree",
+            t,
+            f"agree t={t}",
+            inputs=dict(inputs),
+            settings=[agreement, config.scoring.first_iteration],
         )
         parts = method.model_dump(mode="json", include={"aggregate", "confidence", "agreement"})
         inputs["pair"] = self._add(config, "pair", t, f"pair t={t}", inputs=dict(inputs), settings=parts)
@@ -217,9 +220,7 @@ class _Planner:
             name, part, iteration if name != "evaluate" else 0, inputs or {}, keys, settings, own_seed, self.salt
         )
         trained = {model: self.model_keys[model] for model in models if model in self.model_keys}
-        self.stages.append(
-            StageSpec(key, name, part, iteration, label, dict(inputs or {}), trained, config, own_seed)
-        )
+        self.stages.append(StageSpec(key, name, part, iteration, label, dict(inputs or {}), trained, config, own_seed))
         return key
 
 

@@ -12,9 +12,7 @@ from engine.plan import StageSpec
 from engine.protocols import Sampler
 
 
-def build_sampler(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: StageSpec, shrink: int
-) -> Sampler:
+def build_sampler(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: StageSpec, shrink: int) -> Sampler:
     """Return the sampler of an iteration's groups."""
     sampling = spec.config.sampling
     return HFSampler(

@@ -1,4 +1,4 @@
-"""Sampling from any causal LM of transformers: one prefill per prompt, a shared growing KV cache, finished rows dropped.
+"""Sampling from any causal LM of transformers: one prefill per prompt, a growing KV cache, finished rows dropped.
 
 Every response draws from its own random stream, keyed by (seed, prompt_id, k), so what is sampled does not depend on
 which other prompts stand in the run before it. The main path enters at ``HFSampler.sample``.
@@ -160,9 +160,7 @@ class _Group:
     ends: torch.Tensor
 
 
-def _invert(
-    probs_BK: torch.Tensor, ids_BK: torch.Tensor, draws_B: torch.Tensor, top_p: float
-) -> torch.Tensor:
+def _invert(probs_BK: torch.Tensor, ids_BK: torch.Tensor, draws_B: torch.Tensor, top_p: float) -> torch.Tensor:
     """Return the token at which the cumulative of the nucleus reaches draw * mass; probs are sorted, largest first."""
     cumulative_BK = probs_BK.cumsum(1)
     in_nucleus_BK = (cumulative_BK - probs_BK) < top_p
@@ -186,7 +184,7 @@ def _build_cache(model: PreTrainedModel) -> DynamicCache:
     return cache
 
 
-class _GrowingLayer(DynamicLayer):
+class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values in a buffer with room to grow, where DynamicLayer copies everything for each new token."""
 
     def update(

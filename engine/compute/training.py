@@ -140,9 +140,7 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
             )
         self.report(state.global_step, state.max_steps, {k: v for k, v in values.items() if math.isfinite(v)})
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for path in folder.iterdir():
             _fsync(path)

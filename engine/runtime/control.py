@@ -100,7 +100,8 @@ def fork_run(
     )
     if (config.model, config.data.sft, config.sft) != (own.model, own.data.sft, own.sft):
         raise ConfigError(
-            f"a fork at {at} keeps its model and SFT, which lie before it", hint="start a new run to change model or sft"
+            f"a fork at {at} keeps its model and SFT, which lie before it",
+            hint="start a new run to change model or sft",
         )
     if config.iterations <= last_iteration:
         raise ConfigError(

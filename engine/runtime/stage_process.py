@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
+
 from db.errors import LeaseLostError, StoreError
 from engine.errors import CreamError, ExitCode
 from engine.plan import StageTask

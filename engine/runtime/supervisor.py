@@ -1,8 +1,8 @@
 """The detached process of a run: takes the lease, runs what is not done, stage by stage, records how it went.
 
-Never imports torch. Stages run in children of a fork server that has preloaded the heavy libraries. A stage whose inputs
-are done and that no live run computes is claimed; others are waited for, so two runs share work without knowing each
-other. Start: ``python -P -m engine.runtime.supervisor STORE RUN_ID``.
+Never imports torch. Stages run in children of a fork server that has preloaded the heavy libraries. A stage whose
+inputs are done and that no live run computes is claimed; others are waited for, so two runs share work without knowing
+each other. Start: ``python -P -m engine.runtime.supervisor STORE RUN_ID``.
 """
 
 from __future__ import annotations
@@ -168,7 +168,9 @@ class Supervisor:
                 _end(process)
                 break
         outcome = self._collect(process, receiver, log)
-        error = outcome.error if shrink == 1 or outcome.error is None else f"{outcome.error} (batches divided by {shrink})"
+        error = (
+            outcome.error if shrink == 1 or outcome.error is None else f"{outcome.error} (batches divided by {shrink})"
+        )
         finish_attempt(
             self.store,
             attempt.attempt_id,
@@ -211,7 +213,7 @@ class Supervisor:
             return read_run_stages(reader, self.run.run_id)
 
 
-class StageFailed(Exception):  # noqa: N818 - an event, not an error of its own
+class StageFailed(Exception):
     """A stage ended with an error; the message is the user's."""
 
     def __init__(self, message: str, code: ExitCode) -> None:
@@ -232,8 +234,8 @@ def main(root: str, run_id: str) -> int:
     try:
         state, code, error = supervisor.work()
         release_lease(store, run_id, supervisor.lease.token, state=state, exit_code=int(code), error=error)
-    except LeaseLostError as error:
-        print(error.message, file=sys.stderr)
+    except LeaseLostError as lost:
+        print(lost.message, file=sys.stderr)
         return int(ExitCode.LEASE_LOST)
     if error:
         print(error, file=sys.stderr)

@@ -58,7 +58,9 @@ def _list_comparisons(context: StageContext) -> list[tuple[str, str, str, str]]:
     if own is not None:
         wanted.append((own.measure, names[own.scorer], names[own.against], own.ties))
     found = [
-        (measure, first, second, ties) for measure, first, second, ties in wanted if first is not None and second is not None
+        (measure, first, second, ties)
+        for measure, first, second, ties in wanted
+        if first is not None and second is not None
     ]
     return list(dict.fromkeys(found))
 

@@ -33,7 +33,9 @@ def run_pair(context: StageContext) -> None:
     if all(pair.skip_reason for pair in pairs):
         raise _explain_no_pairs(context, pairs)
     scores = [
-        ScoreRow(prompt_id, k, AGGREGATE, None, None, None, None, None, reward, None if reward is not None else MISSING_SCORE)
+        ScoreRow(
+            prompt_id, k, AGGREGATE, None, None, None, None, None, reward, None if reward is not None else MISSING_SCORE
+        )
         for prompt_id, group in rewards.items()
         for k, reward in enumerate(group)
     ]
@@ -120,7 +122,7 @@ def _explain_no_pairs(context: StageContext, pairs: Sequence[PairRow]) -> Traini
     counts = ", ".join(f"{reason}: {reasons.count(reason)}" for reason in sorted(set(reasons)))
     return TrainingError(
         f"iteration {context.spec.iteration} has no pair to train on ({counts} of {len(pairs)} prompts)",
-        hint="look at `cream-tui pairs`; more diverse responses (sampling.temperature, sampling.n) or other scorers help",
+        hint="more diverse responses (sampling.temperature, sampling.n) or other scorers may help",
     )
 
 

@@ -30,7 +30,8 @@ def run_sample(context: StageContext) -> None:
             hint="raise data.max_prompt_tokens",
         )
     context.write(_build_prompt_rows(encoded, prompts, config.data.max_prompt_tokens))
-    sampler = build_sampler(context.load_model(f"M{context.spec.iteration}"), tokenizer, context.spec, context.task.shrink)
+    model = context.load_model(f"M{context.spec.iteration}")
+    sampler = build_sampler(model, tokenizer, context.spec, context.task.shrink)
     # Only whole batches are ever committed, so what is there already is left out batch by batch.
     done = context.read_sampled()
     n_total, n_done, n_tokens = len(fitting) * config.sampling.n, len(done), sum(len(r.token_ids) for r in done)

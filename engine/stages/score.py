@@ -1,7 +1,7 @@
 """Stage score: responses -> one finite score or a named reason per response and scorer.
 
-Part "" makes one pass per model over the distinct responses; log pi_0 and log pi_t are shared by all rewards and, later,
-by the DPO reference. Parts "oracle" and "random" need no model.
+Part "" makes one pass per model over the distinct responses; log pi_0 and log pi_t are shared by all rewards and,
+later, by the DPO reference. Parts "oracle" and "random" need no model.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ def _score_by_logprob(context: StageContext, samples: Samples, responses: list[R
     context.write([MetricRow("n_distinct_responses", 0, float(len(by_sequence)))])
 
 
-def _build_rows(
-    context: StageContext, model: str, response: ResponseRow, value: float, base: float
-) -> list[ScoreRow]:
+def _build_rows(context: StageContext, model: str, response: ResponseRow, value: float, base: float) -> list[ScoreRow]:
     """Return the scores that a model's log-prob completes: the anchor for M0, the implicit reward for others."""
     prompt_id, k, n = response.prompt_id, response.k, response.n_tokens
     if model != BASE:

@@ -81,13 +81,11 @@ def _train_preference(
     training = context.config.training
     pairs = _build_pairs(context)
     fitting = [
-        pair
-        for pair in pairs
-        if len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) <= training.max_length
+        pair for pair in pairs if len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) <= training.max_length
     ]
     context.write([MetricRow("n_too_long_pairs", 0, float(len(pairs) - len(fitting)))])
     if not fitting:
-        raise TrainingError(f"all {len(pairs)} pairs are longer than training.max_length = {training.max_length} tokens")
+        raise TrainingError(f"all {len(pairs)} pairs exceed training.max_length = {training.max_length} tokens")
     train_preference(
         model,
         tokenizer,
@@ -149,9 +147,7 @@ def _read_reference_logprobs(
     return {side: value for side, value in found.items() if value is not None}
 
 
-def _publish(
-    context: StageContext, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parent: str
-) -> None:
+def _publish(context: StageContext, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parent: str) -> None:
     """Save under work, name by content, rename, then write the row; a folder of the same digest is kept."""
     staging = context.work_folder / "staging"
     shutil.rmtree(staging, ignore_errors=True)

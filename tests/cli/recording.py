@@ -25,6 +25,7 @@ from db.rows import (
     StageRow,
 )
 from db.session import Store
+from engine.runtime.process import build_lease
 
 N_PROMPTS = 4
 N_ITEMS = 40
@@ -88,9 +89,12 @@ class Recorder:
         texts: tuple[str, ...] = (),
         last_label: str | None = None,
         accuracies: tuple[float, ...] = (0.5, 0.7, 0.8, 0.6),
+        is_live: bool = False,
     ) -> RunRow:
+        """Record a run up to the stage ``last_label``, else to its end; its supervisor is gone, or this process."""
         run = writes.create_run(self.store, new_run(name, method, tags), plan(method))
-        lease = Lease(run.run_id, f"token-{run.run_id}", os.getpid(), 1.0, "elsewhere", 5.0)
+        dead = Lease(run.run_id, f"token-{run.run_id}", os.getpid(), 1.0, "elsewhere", 5.0)
+        lease = build_lease(run.run_id) if is_live else dead
         writes.acquire_lease(self.store, lease, is_alive=lambda _: False)
         for stage in self._read_stages(run.run_id):
             claim = writes.claim_stage(

@@ -198,7 +198,9 @@ def test_two_runs_share_what_is_equal_while_it_is_computed(root: Path) -> None:
     with closing(open_reader(root)) as reader:
         stages = [read_run_stages(reader, run.run_id) for run in (first, second)]
         n_attempts = sum(len(read_attempts(reader, run.run_id)) for run in (first, second))
-    shared = {s.label for s in stages[0]} & {s.label for s in stages[1] if s.stage_id in {t.stage_id for t in stages[0]}}
+    shared = {s.label for s in stages[0]} & {
+        s.label for s in stages[1] if s.stage_id in {t.stage_id for t in stages[0]}
+    }
     assert shared == {"evaluate M0", "train M1 (SFT)", "evaluate M1", "sample t=1", "score t=1"}
     assert n_attempts == len({s.stage_id for found in stages for s in found})
 
@@ -225,9 +227,7 @@ def test_fork_shares_the_start_and_changes_the_rest(root: Path) -> None:
     fork = control.fork_run(root, parent, at="M1", overrides=["training.beta=0.5"], method="srlm", name="fork")
     finish(root, fork)
     with closing(open_reader(root)) as reader:
-        before, after = (
-            {s.label: s.stage_id for s in read_run_stages(reader, run.run_id)} for run in (parent, fork)
-        )
+        before, after = ({s.label: s.stage_id for s in read_run_stages(reader, run.run_id)} for run in (parent, fork))
         metrics = {m.name: m.value for m in read_run_metrics(reader, fork.run_id, names=["confidence"])}
     assert {label for label in before if before[label] == after[label]} == {
         "evaluate M0",

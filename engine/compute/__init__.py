@@ -1,0 +1,1 @@
+"""The torch side: models, sampling, log-probs, training. Knows no database."""

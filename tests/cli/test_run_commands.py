@@ -1,0 +1,192 @@
+"""run, watch, stop, resume, fork, rm on the command line's side: messages and codes; the engine has its own tests."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from recording import Recorder
+
+from cream_tui import diagnostics
+from cream_tui.commands.demo import ARMS, CONFIG, QUICK
+from cream_tui.output import Cell
+from cream_tui.progress import lay_out_runs, list_events
+from cream_tui.snapshots import read_snapshot
+from cream_tui.stage_view import RateMeter, StageView, build_stage_view, describe_stage, estimate_time_left
+from db.queries import open_reader
+from db.rows import StageRow
+from engine.config.load import load_run_config
+
+
+def build_row(state: str = "running", n_done: int = 0, owner: str = "r", started_at: float = 100.0) -> StageRow:
+    return StageRow(
+        run_id="r", position=0, stage_id=1, key="k", name="sample", iteration=1, label="sample t=1", state=state,
+        owner_run_id=owner, n_done=n_done, n_total=1000, unit="responses", n_tokens=None, started_at=started_at,
+        finished_at=110.0 if state == "done" else None, error=None, n_attempts=1,
+    )  # fmt: skip
+
+
+def build_view(name: str, status: str, elapsed_s: float | None = None, left_s: float | None = None) -> StageView:
+    return StageView(name, name, status, None, 0, None, "", elapsed_s, left_s=left_s)
+
+
+def test_a_stage_of_another_run_is_waited_for_or_reused() -> None:
+    assert build_stage_view(build_row(owner="o"), {"o": "other"}, 105.0).status == "waiting"
+    reused = build_stage_view(build_row("done", 1000, owner="o"), {"o": "other"}, 105.0)
+    assert (reused.status, reused.other) == ("reused", "other")
+    assert build_stage_view(build_row("pending", owner="o"), {}, 105.0).other is None
+
+
+def test_rate_and_time_left_follow_the_last_seconds() -> None:
+    """100 by second 1, 300 by second 2: 200 per second between the looks; 700 of 1,000 are left."""
+    meter = RateMeter()
+    build_stage_view(build_row(n_done=100), {}, 101.0, meter)
+    view = build_stage_view(build_row(n_done=300), {}, 102.0, meter)
+    assert (view.rate, view.left_s, view.elapsed_s) == (200.0, 3.5, 2.0)
+    assert describe_stage(view) == "300/1,000  200/s  3.5 s left"
+    assert describe_stage(build_stage_view(build_row("done", 1000), {}, 200.0)) == "10 s  1,000 responses"
+
+
+def test_time_left_is_told_once_every_kind_of_stage_was_finished() -> None:
+    """sample took 10 s and is to come again; train runs with 4 s left: 14 s."""
+    stages = [build_view("sample", "done", 10.0), build_view("train", "running", 1.0, 4.0)]
+    assert estimate_time_left([*stages, build_view("sample", "pending")]) == 14.0
+    assert estimate_time_left([*stages, build_view("evaluate", "pending")]) is None
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (200, 60)])
+def test_the_view_fits_the_terminal(store_root: Path, width: int, height: int) -> None:
+    connection = open_reader(store_root)
+    try:
+        snapshots = [read_snapshot(connection, row[0]) for row in connection.execute("SELECT run_id FROM run")]
+    finally:
+        connection.close()
+    lines = lay_out_runs(snapshots, width=width, height=height)
+    assert len(lines) <= height
+    assert all(isinstance(cell, Cell) for line in lines for cell in line)
+    texts = ["".join(cell.text for cell in line) for line in lines]
+    assert texts[0].startswith("demo-srlm  done")
+    if width >= 80:
+        assert max(map(len, texts)) <= width
+    events = [text for _, text in list_events(snapshots[1])]
+    assert events[-1] == "run done"
+
+
+def test_ctrl_c_closes_the_view_and_the_run_goes_on(recorder: Recorder) -> None:
+    run = recorder.record("mine", last_label="sample t=1", is_live=True)
+    root = recorder.store.paths.root
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cream_tui", "watch", "mine", "--store", str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert "evaluate M0" in first
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "The view is closed; the run goes on." in stderr
+    assert f"cream-tui watch {run.run_id} --store {root}" in stderr
+    assert f"cream-tui stop {run.run_id} --store {root}" in stderr
+    assert "Traceback" not in stderr
+
+
+def read_terminal(arguments: list[str], environment: dict[str, str]) -> str:
+    """What a command draws on a terminal within its first second."""
+    pid, handle = pty.fork()
+    if pid == 0:
+        os.environ.update(environment)
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "cream_tui", *arguments])
+    drawn, deadline = b"", time.monotonic() + 15
+    while time.monotonic() < deadline and b"pair t=1" not in drawn:
+        if select.select([handle], [], [], 0.2)[0]:
+            drawn += os.read(handle, 65536)
+    os.kill(pid, signal.SIGINT)
+    while True:
+        try:
+            chunk = os.read(handle, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        drawn += chunk
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    os.close(handle)
+    return drawn.decode()
+
+
+def test_the_view_is_drawn_in_place_on_a_terminal(recorder: Recorder) -> None:
+    recorder.record("a\x1b]0;x\x07", last_label="sample t=1", is_live=True)
+    arguments = ["watch", "latest", "--store", str(recorder.store.paths.root)]
+    drawn = read_terminal(arguments, {"TERM": "xterm-256color", "NO_COLOR": ""})
+    assert "\x1b[32m" in drawn
+    assert "\x1b]0;" not in drawn
+    assert "a␛]0;x␇" in drawn
+    plain = read_terminal(arguments, {"TERM": "xterm-256color", "NO_COLOR": "1"})
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
+
+
+def test_stop_and_resume_of_a_finished_run_change_nothing(call: Callable, store_root: Path) -> None:
+    for command in ("stop", "resume"):
+        called = call(command, "demo-cream", "--store", str(store_root))
+        assert called.code == 0
+        assert "demo-cream is done already" in called.stderr
+
+
+def test_a_live_run_is_neither_resumed_nor_removed(call: Callable, recorder: Recorder) -> None:
+    recorder.record("mine", last_label="sample t=1", is_live=True)
+    for arguments in (("resume", "mine"), ("rm", "mine", "--yes")):
+        called = call(*arguments, "--store", str(recorder.store.paths.root))
+        assert called.code == 2
+        assert "already working on run mine" in called.stderr
+
+
+def test_rm_removes_and_shared_stages_stay(call: Callable, recorder: Recorder) -> None:
+    recorder.record("first", "srlm")
+    recorder.record("second", "cream")
+    store = ("--store", str(recorder.store.paths.root))
+    assert call("rm", "first", "--yes", *store).code == 0
+    shown = call("show", "second", *store)
+    assert "from a removed run" in shown.stdout
+    assert call("show", "first", *store).code == 2
+
+
+def test_exit_code_of_a_failed_run_and_its_log(call: Callable, recorder: Recorder) -> None:
+    from db import writes
+
+    run = recorder.record("mine", last_label="sample t=1", is_live=True)
+    connection = open_reader(recorder.store.paths.root)
+    token = connection.execute("SELECT token FROM lease").fetchone()[0]
+    log = recorder.store.paths.root / connection.execute("SELECT max(log_path) FROM attempt").fetchone()[0]
+    connection.close()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("it broke")
+    writes.release_lease(recorder.store, run.run_id, token, state="failed", exit_code=4, error="out of memory\x1b[2J")
+    called = call("watch", "mine", "--store", str(recorder.store.paths.root))
+    assert called.code == 4
+    assert "error: mine: out of memory␛[2J" in called.stderr
+    assert "The log is " in called.stderr
+    assert "cream-tui resume" in called.stderr
+
+
+def test_the_demo_has_two_arms_that_share_all_but_the_method() -> None:
+    configs = [load_run_config(CONFIG, overrides=QUICK, method=method, seed=3) for method, _ in ARMS]
+    assert [config.method.name for config in configs] == ["srlm", "cream"]
+    assert configs[0].model_copy(update={"method": configs[1].method}) == configs[1]
+    assert configs[0].iterations == 2
+
+
+def test_every_exit_code_is_documented() -> None:
+    assert [int(code) for code, _ in diagnostics.EXIT_CODES] == [0, 1, 2, 3, 4, 5, 6, 130]
