@@ -12,7 +12,20 @@ from typing import Annotated, Any
 import typer
 
 from cream_tui import diagnostics
-from cream_tui.layout import CreamCommand, CreamGroup, complete_configs, complete_methods, complete_runs
+from cream_tui.layout import CreamCommand, CreamGroup, complete_configs, complete_runs
+from cream_tui.options import (
+    AsJson,
+    Config,
+    Detach,
+    Method,
+    Name,
+    OptionalRun,
+    Overrides,
+    Run,
+    Seed,
+    Store,
+    Tags,
+)
 from engine.errors import ExitCode
 
 _EPILOG = "\b\nExit codes\n" + "\n".join(f"{int(code):>5}  {meaning}" for code, meaning in diagnostics.EXIT_CODES)
@@ -24,58 +37,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
-config_app = typer.Typer(
-    cls=CreamGroup, rich_markup_mode=None, help="Show, check and describe configuration files.", add_completion=False
-)
+config_app = typer.Typer(cls=CreamGroup, rich_markup_mode=None, add_completion=False)
 app.add_typer(config_app, name="config")
-
-Store = Annotated[
-    str | None,
-    typer.Option(
-        "--store", metavar="DIR", help="The store folder; else $CREAM_STORE, else .cream here.", show_default=False
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Run = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="A name, an id, the start of an id, or latest.",
-        autocompletion=complete_runs,
-        show_default=False,
-    ),
-]
-OptionalRun = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[RUN]",
-        help="A name, an id, the start of an id, or latest; else the latest.",
-        autocompletion=complete_runs,
-        show_default=False,
-    ),
-]
-Config = Annotated[
-    str,
-    typer.Argument(
-        metavar="CONFIG", help="A YAML file or a shipped name.", autocompletion=complete_configs, show_default=False
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.", show_default=False),
-]
-Method = Annotated[
-    str | None,
-    typer.Option(
-        "--method", metavar="NAME", help="Use this method.", autocompletion=complete_methods, show_default=False
-    ),
-]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Use this seed.", show_default=False)]
-Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Call the run so.", show_default=False)]
-Tags = Annotated[
-    list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag the run; may be repeated.", show_default=False)
-]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on in the background.")]
 
 
 def _command(section: str, group: typer.Typer = app) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -108,6 +71,17 @@ def _start(
       cream-tui demo --quick
       cream-tui run sandbox --method cream
     """
+    return _print_help(context)
+
+
+@config_app.callback(invoke_without_command=True)
+def _start_config(context: typer.Context) -> int:
+    """Show, check and describe configuration files."""
+    return _print_help(context)
+
+
+def _print_help(context: typer.Context) -> int:
+    """Print a group's help where no command was named."""
     if context.invoked_subcommand is None:
         from cream_tui import output
 
@@ -122,10 +96,10 @@ def demo(
     store: Store = None,
     json: AsJson = False,
 ) -> int:
-    """See a whole experiment: CREAM and plain self-rewarding on an embedded model.
+    """See a whole experiment on an embedded model, start to end.
 
-    Two runs on the same M0, M1 and first responses, side by side; then one table and what it says. Needs no download
-    and no GPU.
+    CREAM and plain self-rewarding, two runs on the same M0, M1 and first responses, side by side; then their tables and
+    what they say. Needs no download and no GPU.
 
     \b
     Example
@@ -150,9 +124,9 @@ def run(
     ] = False,
     store: Store = None,
 ) -> int:
-    """Start a run and watch it; Ctrl-C closes the view, the run goes on.
+    """Start a run and watch it; Ctrl-C closes only the view.
 
-    The exit code is the run's own.
+    The exit code is the run's own. A stage that another run has computed is reused, and the view says so.
 
     \b
     Examples
@@ -167,7 +141,7 @@ def run(
 
 @_command("Run")
 def watch(run: Run = "latest", store: Store = None) -> int:
-    """Watch a run until it ends; Ctrl-C closes the view, the run goes on.
+    """Watch a run until it ends; Ctrl-C closes only the view.
 
     \b
     Example
@@ -303,7 +277,7 @@ def pairs(
     store: Store = None,
     json: AsJson = False,
 ) -> int:
-    """Read the preference pairs that a run made: prompt, chosen, rejected.
+    """Read a run's pairs: prompt, chosen, rejected.
 
     \b
     Example
@@ -326,7 +300,7 @@ def compare(
     store: Store = None,
     json: AsJson = False,
 ) -> int:
-    """Compare runs model by model, with intervals and an exact paired test.
+    """Compare runs model by model, with an exact paired test.
 
     \b
     Example
@@ -390,7 +364,7 @@ def config_show(
     method: Method = None,
     json: AsJson = False,
 ) -> int:
-    """Print a configuration with every setting filled in; without CONFIG, list the shipped ones.
+    """Print a configuration in full; without CONFIG, list them.
 
     \b
     Example
@@ -403,7 +377,7 @@ def config_show(
 
 @config_app.command("check", cls=CreamCommand)
 def config_check(config: Config, overrides: Overrides = None, method: Method = None, json: AsJson = False) -> int:
-    """Check a configuration and the files that it names, without running anything.
+    """Check a configuration and its files; runs nothing.
 
     \b
     Example
@@ -416,7 +390,7 @@ def config_check(config: Config, overrides: Overrides = None, method: Method = N
 
 @config_app.command("schema", cls=CreamCommand)
 def config_schema() -> int:
-    """Print the JSON schema of a configuration file, for editors.
+    """Print the JSON schema of a configuration file.
 
     \b
     Example

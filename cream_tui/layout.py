@@ -68,6 +68,8 @@ class CreamGroup(TyperGroup):
             section = getattr(command, "rich_help_panel", None)
             section = section if isinstance(section, str) else _SUBGROUP_SECTION
             by_section.setdefault(section, []).append((name, command.get_short_help_str(limit=78)))
+        width = max(map(len, self.commands))
+        by_section = {title: [(name.ljust(width), text) for name, text in rows] for title, rows in by_section.items()}
         if len(by_section) == 1:
             by_section = {"Commands": next(iter(by_section.values()))}
         for section in sorted(by_section, key=lambda title: _SECTIONS.index(title) if title in _SECTIONS else 0):

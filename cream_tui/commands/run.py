@@ -103,7 +103,7 @@ def remove(store: str | None, run: str, *, is_sure: bool) -> int:
     root, found = _find(store, run)
     if not is_sure and not _ask(f"Remove run {found.name} ({found.run_id}, {found.state})?"):
         diagnostics.narrate("nothing was removed")
-        return ExitCode.CONFIGURATION
+        return ExitCode.DONE
     from engine.runtime.control import delete_run
 
     delete_run(root, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.errors import BackendError, CheckpointError
@@ -54,6 +55,33 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     """Write a plain transformers folder: safetensors, config, generation config, tokenizer."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def compute_changed_share(folder: Path, parent: Path) -> float:
+    """Return the share of weights that differ from the parent's, in [0, 1].
+
+    Near 0 in half precision: the updates were smaller than the format's steps, and the checkpoint forgot them.
+    """
+    before = _index_tensors(parent)
+    n_changed = n_total = 0
+    for name, file in _index_tensors(folder).items():
+        with safe_open(file, "pt") as weights:
+            tensor = weights.get_tensor(name)
+        n_total += tensor.numel()
+        if name not in before:
+            n_changed += tensor.numel()
+            continue
+        with safe_open(before[name], "pt") as weights:
+            n_changed += int((tensor != weights.get_tensor(name).to(tensor.dtype)).sum())
+    return n_changed / n_total
+
+
+def _index_tensors(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            found.update(dict.fromkeys(weights.keys(), file))
+    return found
 
 
 def _first_line(error: Exception) -> str:

@@ -87,7 +87,8 @@ def _compute_confidence(context: StageContext, rates: Mapping[str, AgreementRow]
     except UndefinedConfidence as error:
         raise TrainingError(
             f"iteration {context.spec.iteration}: {error}",
-            hint="the responses of each prompt are all equal or all equally scored; raise sampling.temperature or n",
+            hint="the responses of each prompt are all equal (raise sampling.temperature or n), or training left the "
+            "model as it was (metric changed_share: raise the learning rate, or use model.dtype: float32)",
         ) from error
 
 

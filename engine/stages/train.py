@@ -17,7 +17,7 @@ from db.rows import CheckpointRow, MetricRow, PairRow, ScoreRow
 from engine.artifacts import compute_folder_digest
 from engine.compute.build import build_optimiser_settings
 from engine.compute.logprobs import compute_sum_logprobs
-from engine.compute.models import save_model
+from engine.compute.models import compute_changed_share, save_model
 from engine.compute.prompts import encode_example, find_end_token_ids
 from engine.compute.train_dpo import train_preference
 from engine.compute.train_sft import train_sft
@@ -153,7 +153,9 @@ def _publish(context: StageContext, model: PreTrainedModel, tokenizer: PreTraine
     shutil.rmtree(staging, ignore_errors=True)
     save_model(model.to(getattr(torch, context.config.model.dtype)), tokenizer, staging)
     digest = compute_folder_digest(staging)
-    parent_digest = compute_folder_digest(context.find_model_folder(parent))
+    parent_folder = context.find_model_folder(parent)
+    parent_digest = compute_folder_digest(parent_folder)
+    changed_share = compute_changed_share(staging, parent_folder)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     manifest = {"digest": digest, "parent": parent_digest, "model": context.spec.label, "stage": context.spec.key}
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -167,7 +169,12 @@ def _publish(context: StageContext, model: PreTrainedModel, tokenizer: PreTraine
         _fsync(folder.parent)
     n_bytes = sum(path.stat().st_size for path in folder.iterdir())
     relative = folder.relative_to(context.store.paths.root).as_posix()
-    context.write([CheckpointRow(digest, parent_digest, relative, n_parameters, n_bytes)])
+    context.write(
+        [
+            CheckpointRow(digest, parent_digest, relative, n_parameters, n_bytes),
+            MetricRow("changed_share", 0, changed_share),
+        ]
+    )
     shutil.rmtree(context.work_folder, ignore_errors=True)
 
 

@@ -55,6 +55,12 @@ def test_bare_command_prints_the_help(call: Callable) -> None:
         assert f"{code}  {meaning}" in bare.stdout
 
 
+def test_bare_group_prints_its_help(call: Callable) -> None:
+    called = call("config")
+    assert called.code == 0
+    assert "schema" in called.stdout
+
+
 def test_every_command_has_help_with_an_example_at_80_columns(call: Callable, all_commands: list[str]) -> None:
     assert len(all_commands) == 16
     for command in all_commands:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,12 +18,14 @@ import pytest
 from recording import Recorder
 
 from cream_tui import diagnostics
+from cream_tui.commands import demo
 from cream_tui.commands.demo import ARMS, CONFIG, QUICK
 from cream_tui.output import Cell
 from cream_tui.progress import lay_out_runs, list_events
 from cream_tui.snapshots import read_snapshot
 from cream_tui.stage_view import RateMeter, StageView, build_stage_view, describe_stage, estimate_time_left
-from db.queries import open_reader
+from cream_tui.stores import open_run_reader
+from db.queries import open_reader, read_runs
 from db.rows import StageRow
 from engine.config.load import load_run_config
 
@@ -186,6 +189,29 @@ def test_the_demo_has_two_arms_that_share_all_but_the_method() -> None:
     assert [config.method.name for config in configs] == ["srlm", "cream"]
     assert configs[0].model_copy(update={"method": configs[1].method}) == configs[1]
     assert configs[0].iterations == 2
+
+
+def test_the_demo_ends_with_commands_that_run_as_printed(
+    call: Callable,
+    store_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_run_reader(str(store_root)) as (_, connection):
+        runs = read_runs(connection)
+    demo._print(str(store_root), runs, as_json=False)
+    told, commands = capsys.readouterr().out.split("See more\n")
+    assert "SRLM: accuracy rose from 70.0 % (M1) to 80.0 % (M2" in " ".join(told.split())
+    assert "CREAM is better" in told
+    lines = commands.strip().splitlines()
+    assert [line.split()[1] for line in lines] == ["show", "pairs", "compare", "export"]
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "cream-tui"
+        assert call(*arguments).code == 0
+    assert (tmp_path / "pairs.csv").is_file()
 
 
 def test_every_exit_code_is_documented() -> None:
