@@ -2,8 +2,8 @@
 
     python benchmarks/scoring.py
 
-Three models (M0, and two of slightly changed weights as M_{t-1} and M_t), 600 prompts with 5 responses from M_t, one torch
-thread. Both sides give the implicit reward of M_t and of M_{t-1} against M0, the anchor (M0's log-likelihood) and the DPO
+Three models (M0, and two of slightly changed weights after a second of supervised training as M_{t-1} and M_t), 600 prompts
+with 5 responses from M_t, one torch thread. Both sides give the implicit reward of M_t and of M_{t-1} against M0, the anchor (M0's log-likelihood) and the DPO
 reference log-probs of the chosen and rejected response. Naive: dataset order, batches of 8, the prompt encoded again for
 each response, padding, full-vocabulary float32 log-softmax, one pass per use (2 + 2 + 1 + 1). Sums must agree to 1e-3.
 """
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.compute.hf_sampler import HFSampler
 from engine.compute.logprobs import iterate_sum_logprobs, plan_buckets
-from engine.compute.prompts import encode_prompt, find_end_token_ids
+from engine.compute.prompts import encode_example, encode_prompt, find_end_token_ids
 from engine.config.sampling import SamplingConfig, ScoringConfig
 from engine.records import Message, TokenSequence
 from engine.tasks.sandbox import generate_problems
@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     base, tokenizer, prompts = load_sandbox(arguments.prompts)
     questions = [problem.prompt for problem in generate_problems(0, "prompts/1", arguments.prompts)]
-    previous = perturb(base, seed=1)
+    previous = perturb(fine_tune(base, tokenizer), seed=1)
     current = perturb(previous, seed=2)
     sampler = HFSampler(
         model=current,
@@ -80,6 +80,25 @@ def main() -> None:
         "largest_difference": f"{compare(results['engine'], results['naive']):.1e}",
     }
     report("scoring", timings, facts)
+
+
+def fine_tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Return a copy after a short plain training on clean solutions, so that responses repeat as much as in a run."""
+    ends = find_end_token_ids(model, tokenizer)
+    examples = [
+        encode_example(tokenizer, (Message("user", problem.prompt),), problem.solution, end_token_ids=ends)
+        for problem in generate_problems(0, "sft", 600)
+    ]
+    tuned = copy.deepcopy(model).train()
+    optimiser = torch.optim.AdamW(tuned.parameters(), lr=2e-4)
+    for start in range(0, len(examples), 16):
+        optimiser.zero_grad()
+        for example in examples[start : start + 16]:
+            ids = torch.tensor([example.prompt + example.response])
+            labels = torch.tensor([[-100] * len(example.prompt) + list(example.response)])
+            (tuned(input_ids=ids, labels=labels, use_cache=False).loss / 16).backward()
+        optimiser.step()
+    return tuned.eval()
 
 
 def perturb(model: PreTrainedModel, *, seed: int) -> PreTrainedModel:

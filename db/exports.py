@@ -42,7 +42,10 @@ EXPORT_COLUMNS: dict[str, tuple[str, ...]] = {
         *("chosen_reward", "rejected_reward", "margin", "consistency_rate", "confidence", "chosen_correct"),
         *("rejected_correct", "skip_reason"),
     ),
-    "metrics": ("run_id", "iteration", "stage", "step", "name", "value", "at"),
+    "metrics": (
+        *("run_id", "iteration", "stage", "step", "name", "value", "at"),
+        "model",  # what a train or evaluate stage is about: M0 and M1 are both evaluated in iteration 0
+    ),
     "evaluations": (
         *("run_id", "model", "task", "item_id", "prompt", "response", "extracted", "gold", "correct"),
         *("n_tokens", "finish_reason"),
@@ -94,7 +97,7 @@ LEFT JOIN response b ON b.stage_id = l.sample_id AND b.prompt_id = r.prompt_id A
 ORDER BY l.iteration, d.position, r.prompt_id
 """,
     "metrics": """
-SELECT l.iteration, l.name, r.step, n.name, r.value, r.at
+SELECT l.iteration, l.name, r.step, n.name, r.value, r.at, l.label
 FROM link l JOIN metric r ON r.stage_id = l.stage_id JOIN metric_name n ON n.name_id = r.name_id
 ORDER BY l.iteration, l.position, r.step, n.name
 """,
@@ -143,7 +146,7 @@ def _describe_run(run: RunRow) -> tuple[Value, ...]:
 
 
 def _find_converter(what: str, column: str) -> Callable[[Any], Value] | None:
-    if (what, column) == ("evaluations", "model"):
+    if column == "model" and what in ("evaluations", "metrics"):
         return _name_model
     if column in _BOOLS:
         return as_bool
@@ -152,6 +155,6 @@ def _find_converter(what: str, column: str) -> Callable[[Any], Value] | None:
     return None
 
 
-def _name_model(label: str) -> str:
-    """The model in the label of an evaluate stage: its last word."""
-    return label.split()[-1]
+def _name_model(label: str) -> str | None:
+    """The model that the label of a train or evaluate stage names; None for other stages."""
+    return next((word for word in label.split() if word[0] == "M" and word[1:].isdigit()), None)

@@ -32,6 +32,7 @@ LAYOUTS = (
 
 _TEST_SHARE = 8  # one prompt in eight lies on the test side
 _FLAWS = ("slip", "skip", "flip")
+OP = 30
 _LETTERS = "abcdefgh"
 _NAMES = ("Tom", "Ann", "Mia")
 _ITEMS = ("apples", "coins", "cards")
@@ -165,11 +166,11 @@ def _draw_question(rng: random.Random, *, is_test: bool) -> _Question:
 
 
 def _draw_story(rng: random.Random) -> _Question:
-    total = start = rng.randrange(2, 45)
+    total = start = rng.randrange(2, OP)
     moves: list[tuple[str, int]] = []
     for _ in range(rng.choice((2, 3))):
         operator = "+" if total < 2 else "-" if total > 100 else rng.choice("+-")
-        operand = rng.randrange(1, 45 if operator == "+" else min(45, total + 1))
+        operand = rng.randrange(1, OP if operator == "+" else min(OP, total + 1))
         total = _apply(total, operator, operand)
         moves.append((operator, operand))
     events = ", ".join(f"{rng.choice(_VERBS[operator])} {operand}" for operator, operand in moves)
@@ -180,20 +181,20 @@ def _draw_story(rng: random.Random) -> _Question:
 def _draw_product(rng: random.Random) -> _Question:
     left, right = rng.randrange(2, 11), rng.randrange(2, 11)
     operator = rng.choice("+-")
-    operand = rng.randrange(1, 45 if operator == "+" else min(45, left * right + 1))
+    operand = rng.randrange(1, OP if operator == "+" else min(OP, left * right + 1))
     return _Question(
         "product", f"What is {left} * {right} {operator} {operand}?", left, (("*", right), (operator, operand))
     )
 
 
 def _draw_sum(rng: random.Random) -> _Question:
-    numbers = [rng.randrange(1, 36) for _ in range(rng.choice((3, 4)))]
+    numbers = [rng.randrange(1, OP) for _ in range(rng.choice((3, 4)))]
     prompt = f"Add {_join(numbers)}."
     return _Question("sum", prompt, numbers[0], tuple(("+", number) for number in numbers[1:]))
 
 
 def _draw_second(rng: random.Random) -> _Question:
-    numbers = rng.sample(range(1, 45), rng.choice((3, 4)))
+    numbers = rng.sample(range(1, OP), rng.choice((3, 4)))
     target = rng.choice(("largest", "smallest"))
     prompt = f"What is the second {target} of {_join(numbers)}?"
     return _Question("second", prompt, items=tuple(map(str, numbers)), target=target)
@@ -208,7 +209,7 @@ def _draw_letters(rng: random.Random) -> _Question:
 
 
 def _draw_choice(rng: random.Random) -> _Question:
-    left, right = rng.randrange(1, 45), rng.randrange(1, 45)
+    left, right = rng.randrange(1, OP), rng.randrange(1, OP)
     total = left + right
     wrong = [number for number in (total - 10, total - 2, total - 1, total + 1, total + 2, total + 10) if number > 0]
     options = [total, *rng.sample(wrong, 2)]
@@ -241,7 +242,7 @@ def _solve(question: _Question, flaw: str | None, rng: random.Random) -> tuple[l
         letter = "ABC"[question.items.index(str(value))]
     else:
         letter = rng.choice("ABC")
-    return [*steps, f"That is {letter}"], letter
+    return [*steps[:-1], f"{steps[-1]} {letter}"], letter
 
 
 def _solve_chain(question: _Question, flaw: str | None, rng: random.Random) -> tuple[list[str], int]:
@@ -279,19 +280,18 @@ def _solve_second(question: _Question, flaw: str | None, rng: random.Random) -> 
 
 
 def _solve_letters(question: _Question, flaw: str | None, rng: random.Random) -> tuple[list[str], str]:
-    """Return the running count behind every letter as one step, and the last count."""
+    """Return the letters found as one step, and their number."""
     flawed_at = rng.randrange(len(question.items)) if flaw else -1
-    count = 0
-    counted: list[str] = []
+    hits: list[str] = []
     for index, letter in enumerate(question.items):
         is_hit = letter == question.target
         if index == flawed_at and flaw == "skip":
             continue
         if index == flawed_at:
             is_hit = not is_hit
-        count += is_hit
-        counted.append(f"{letter} {count}")
-    return [", ".join(counted)], str(count)
+        if is_hit:
+            hits.append(question.target)
+    return [" ".join(hits) or "none"], str(len(hits))
 
 
 def _write_response(style: str, steps: list[str], answer: str, rng: random.Random) -> str:
