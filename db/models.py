@@ -108,6 +108,7 @@ class Attempt(SQLModel, table=True):
     error: str | None = None
     peak_rss_bytes: int | None = None
     peak_gpu_bytes: int | None = None
+    compute_s: float | None = None
 
 
 class Prompt(SQLModel, table=True):

@@ -130,7 +130,7 @@ def read_attempts(c: sqlite3.Connection, run_id: str) -> list[AttemptRow]:
     rows = fetch_rows(
         c,
         "SELECT attempt_id, stage_id, run_id, number, pid, log_path, started_at, finished_at, exit_code, error, "
-        "peak_rss_bytes, peak_gpu_bytes FROM attempt WHERE run_id = ? ORDER BY number",
+        "peak_rss_bytes, peak_gpu_bytes, compute_s FROM attempt WHERE run_id = ? ORDER BY number",
         (run_id,),
     )
     return [AttemptRow(**_values(row)) for row in rows]

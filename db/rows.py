@@ -122,6 +122,7 @@ class AttemptRow:
     error: str | None
     peak_rss_bytes: int | None
     peak_gpu_bytes: int | None
+    compute_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,11 +169,13 @@ def finish_attempt(
     error: str | None = None,
     peak_rss_bytes: int | None = None,
     peak_gpu_bytes: int | None = None,
+    compute_s: float | None = None,
 ) -> None:
     with store.begin() as session:
         attempt = _load_attempt(session, attempt_id)
         attempt.finished_at, attempt.exit_code, attempt.error = time.time(), exit_code, error
         attempt.peak_rss_bytes, attempt.peak_gpu_bytes = peak_rss_bytes, peak_gpu_bytes
+        attempt.compute_s = compute_s
         session.add(attempt)
 
 

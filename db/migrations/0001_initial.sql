@@ -75,7 +75,8 @@ CREATE TABLE attempt (
   exit_code INTEGER,
   error TEXT,
   peak_rss_bytes INTEGER,
-  peak_gpu_bytes INTEGER
+  peak_gpu_bytes INTEGER,
+  compute_s REAL
 );
 CREATE INDEX attempt_by_stage ON attempt (stage_id);
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from engine.errors import TrainingError
 
@@ -92,6 +100,7 @@ def run_trainer(trainer: Trainer, *, settings: OptimiserSettings, work_folder: P
     Raises:
         TrainingError: a step's loss is not finite.
     """
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Steps(on_step=on_step, snapshot_every=settings.snapshot_every))
     snapshot = find_snapshot(work_folder)
     trainer.train(resume_from_checkpoint=str(snapshot) if snapshot else None)

@@ -10,25 +10,30 @@ import os
 import resource
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from db.errors import LeaseLostError, StoreError
+from db.errors import LeaseLostError, StoreError, StoreFullError
 from engine.errors import CreamError, ExitCode
 from engine.plan import StageTask
 
 
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
-    """How a stage ended; ``error`` is one message for the user, with the way out behind it."""
+    """How a stage ended; ``error`` is one message for the user, with the way out behind it.
+
+    ``compute_s`` is the time within the stage itself, without process start and imports.
+    """
 
     exit_code: int
     error: str | None
-    peak_rss_bytes: int
-    peak_gpu_bytes: int | None
+    peak_rss_bytes: int | None = None
+    peak_gpu_bytes: int | None = None
+    compute_s: float | None = None
 
 
 def run_stage_process(task: StageTask, outcome: Connection) -> None:
@@ -36,16 +41,18 @@ def run_stage_process(task: StageTask, outcome: Connection) -> None:
     _send_output_to(Path(task.log_path))
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     peak_gpu = None
+    started = time.monotonic()
     try:
         from engine.stages.run import run_stage
 
+        started = time.monotonic()
         peak_gpu = run_stage(task)
         code, error = ExitCode.DONE, None
     except BaseException as caught:
         traceback.print_exc()
         code, error = _classify(caught)
     peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    outcome.send(StageOutcome(int(code), error, peak_rss, peak_gpu))
+    outcome.send(StageOutcome(int(code), error, peak_rss, peak_gpu, time.monotonic() - started))
     outcome.close()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -55,12 +62,16 @@ def run_stage_process(task: StageTask, outcome: Connection) -> None:
 def _classify(error: BaseException) -> tuple[ExitCode, str]:
     if isinstance(error, LeaseLostError):
         return ExitCode.LEASE_LOST, error.message
+    if isinstance(error, StoreFullError):
+        return ExitCode.INTERRUPTED, _join(error.message, error.hint)
     if isinstance(error, StoreError):
         return ExitCode.CONFIGURATION, _join(error.message, error.hint)
     if isinstance(error, CreamError):
         return error.exit_code, _join(error.message, error.hint)
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return ExitCode.OUT_OF_MEMORY, "memory ran out"
+    if "no space left" in str(error).lower():
+        return ExitCode.INTERRUPTED, "the disk is full; nothing that was stored is lost\nfree some space, then resume"
     first_line = (str(error).strip() or "no message").splitlines()[0]
     return ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}: {first_line}"
 

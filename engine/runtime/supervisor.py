@@ -16,10 +16,11 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from db.errors import LeaseLostError, StoreError
+from db.errors import LeaseLostError, StoreError, StoreFullError
 from db.queries import find_run, read_run_stages
 from db.reading import open_reader
 from db.rows import RunRow, StageRow
@@ -71,8 +72,12 @@ class Supervisor:
             return "failed", failure.code, str(failure)
         except CreamError as error:
             return "failed", error.exit_code, str(error)
-        except (LeaseLostError, StoreError):
+        except LeaseLostError:
             raise
+        except StoreFullError as error:
+            return "failed", ExitCode.INTERRUPTED, _join(error)
+        except StoreError as error:
+            return "failed", ExitCode.CONFIGURATION, _join(error)
         except Exception as error:
             traceback.print_exc()
             return "failed", ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}: {error}"
@@ -133,7 +138,7 @@ class Supervisor:
             return
         if outcome.exit_code == ExitCode.LEASE_LOST:
             raise LeaseLostError(outcome.error or "another process has taken over")
-        if outcome.exit_code == ExitCode.INTERRUPTED:
+        if outcome.exit_code == ExitCode.INTERRUPTED and outcome.error is None:
             release_stage(self.store, stage_id, self.lease.token)
             raise Interrupted("stopped on request")
         error = f"{spec.label}: {outcome.error}"
@@ -176,8 +181,9 @@ class Supervisor:
             attempt.attempt_id,
             exit_code=outcome.exit_code,
             error=error,
-            peak_rss_bytes=outcome.peak_rss_bytes or None,
+            peak_rss_bytes=outcome.peak_rss_bytes,
             peak_gpu_bytes=outcome.peak_gpu_bytes,
+            compute_s=outcome.compute_s,
         )
         return outcome
 
@@ -190,17 +196,17 @@ class Supervisor:
             outcome = None
         process.join()
         if self.lost.is_set():
-            return StageOutcome(ExitCode.LEASE_LOST, "another process has taken over this run", 0, None)
+            return StageOutcome(ExitCode.LEASE_LOST, "another process has taken over this run")
         if outcome is not None:
             if outcome.exit_code == ExitCode.UNEXPECTED:
-                return StageOutcome(outcome.exit_code, f"{outcome.error}\nthe log: {log}", outcome.peak_rss_bytes, None)
+                return replace(outcome, error=f"{outcome.error}\nthe log: {log}")
             return outcome
         if self.stop.is_set():
-            return StageOutcome(ExitCode.INTERRUPTED, None, 0, None)
+            return StageOutcome(ExitCode.INTERRUPTED, None)
         code = process.exitcode or 0
         cause = f"killed by {name_signal(code)}" if code < 0 else f"ended with exit code {code}"
         hint = "; the system may have run out of memory" if code == -signal.SIGKILL else ""
-        return StageOutcome(ExitCode.UNEXPECTED, f"the stage's process was {cause}{hint}\nthe log: {log}", 0, None)
+        return StageOutcome(ExitCode.UNEXPECTED, f"the stage's process was {cause}{hint}\nthe log: {log}")
 
     def _check_stop(self) -> None:
         if self.lost.is_set():
@@ -237,6 +243,9 @@ def main(root: str, run_id: str) -> int:
     except LeaseLostError as lost:
         print(lost.message, file=sys.stderr)
         return int(ExitCode.LEASE_LOST)
+    except StoreError as fault:  # the end itself could not be written; the run shows as stale and can be resumed
+        print(_join(fault), file=sys.stderr)
+        return int(ExitCode.INTERRUPTED)
     if error:
         print(error, file=sys.stderr)
     return int(code)
@@ -248,6 +257,10 @@ def _start_fork_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["engine.runtime.preload"])
     return context
+
+
+def _join(error: StoreError) -> str:
+    return error.message if error.hint is None else f"{error.message}\n{error.hint}"
 
 
 def _end(process: multiprocessing.process.BaseProcess) -> None:
