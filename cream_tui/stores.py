@@ -5,8 +5,11 @@ Knows db.queries and db.paths. Must not know how anything is shown.
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,4 +69,13 @@ def list_run_names(option: str | None) -> list[str]:
 
 def format_command(words: str, store: str | None) -> str:
     """A command line of ours that runs exactly as printed, with the store where one was given."""
-    return f"cream-tui {words}" + (f" --store {shlex.quote(store)}" if store else "")
+    return f"{name_program()} {words}" + (f" --store {shlex.quote(store)}" if store else "")
+
+
+def name_program() -> str:
+    """How this program was called, so that a printed command works in the same shell: `make demo` is not on PATH."""
+    called, on_path = Path(sys.argv[0]), shutil.which("cream-tui")
+    if called.name != "cream-tui" or not called.is_file() or (on_path is not None and Path(on_path).samefile(called)):
+        return "cream-tui"
+    relative = os.path.relpath(called)
+    return shlex.quote(min(relative, str(called.absolute()), key=len))

@@ -54,12 +54,12 @@ def iterate_sum_logprobs(
 def _compute_bucket(model: PreTrainedModel, bucket: Sequence[TokenSequence], *, narrow: bool) -> list[float]:
     if any(not sequence.response or not sequence.prompt for sequence in bucket):
         raise ValueError("a log-probability needs at least one prompt and one response token")
-    width = max(len(sequence) for sequence in bucket)
+    width = max(len(sequence) for sequence in bucket) - 1  # nothing comes after the last token
     ids_BT = torch.zeros(len(bucket), width, dtype=torch.long)
     predicts_BT = torch.zeros(len(bucket), width, dtype=torch.bool)
     targets: list[int] = []
     for row, sequence in enumerate(bucket):
-        ids_BT[row, : len(sequence)] = torch.tensor(sequence.prompt + sequence.response)
+        ids_BT[row, : len(sequence) - 1] = torch.tensor((sequence.prompt + sequence.response)[:-1])
         predicts_BT[row, len(sequence.prompt) - 1 : len(sequence) - 1] = True
         targets.extend(sequence.response)
     ids_BT, predicts_BT = ids_BT.to(model.device), predicts_BT.to(model.device)
