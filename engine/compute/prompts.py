@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.errors import ConfigError
-from engine.records import Message, TokenSequence
+from engine.records import EncodedPrompt, Message, TokenSequence
 
 # Used where a tokenizer brings no template, so that base models work as they are.
 PLAIN_TEMPLATE = (
@@ -79,6 +79,23 @@ def find_end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
             key="model.path",
         )
     return frozenset(ids)
+
+
+def check_context(model: PreTrainedModel, prompts: Sequence[EncodedPrompt], *, max_new_tokens: int, key: str) -> None:
+    """Refuse prompts that, with a full response, would not fit the model's context.
+
+    Raises:
+        ConfigError: names the setting of the response length, and the longest prompt.
+    """
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    if limit is not None and longest + max_new_tokens > limit:
+        raise ConfigError(
+            f"{key} = {max_new_tokens} after a prompt of {longest} tokens exceeds the model's context of {limit} tokens",
+            hint=f"set {key} to at most {limit - longest}, or a smaller data.max_prompt_tokens",
+            key=key,
+            value=max_new_tokens,
+        )
 
 
 def _apply_template(

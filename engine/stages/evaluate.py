@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from db.queries import read_evaluations
 from db.rows import EvaluationRow, MetricRow
 from engine.compute.build import build_greedy_sampler
-from engine.compute.prompts import decode_response, encode_prompt
+from engine.compute.prompts import check_context, decode_response, encode_prompt
 from engine.protocols import Sampler
 from engine.records import EncodedPrompt, Prompt
 from engine.stages.context import StageContext
@@ -22,25 +22,32 @@ def run_evaluate(context: StageContext) -> None:
     """Answer and judge every item, one batch a transaction."""
     evaluation = context.config.evaluation
     tokenizer = context.load_tokenizer()
-    sampler = build_greedy_sampler(
-        context.load_model(context.spec.label.rsplit(maxsplit=1)[-1]), tokenizer, context.spec, context.task.shrink
-    )
+    model = context.load_model(context.spec.label.rsplit(maxsplit=1)[-1])
+    sampler = build_greedy_sampler(model, tokenizer, context.spec, context.task.shrink)
     tasks = {PurePath(task).stem: load_items(task, n=evaluation.items) for task in evaluation.tasks}
     n_done = len(read_evaluations(context.reader, context.task.stage_id))
     context.write([], n_done=n_done, n_total=sum(map(len, tasks.values())), unit="items", n_tokens=0)
     for task, items in tasks.items():
-        _evaluate_task(context, task, items, sampler, tokenizer)
+        encoded = [EncodedPrompt(item.prompt_id, encode_prompt(tokenizer, item.messages)) for item in items]
+        check_context(
+            model, encoded, max_new_tokens=context.config.evaluation_max_new_tokens, key="evaluation.max_new_tokens"
+        )
+        _evaluate_task(context, task, items, encoded, sampler, tokenizer)
     context.write(_build_metrics(read_evaluations(context.reader, context.task.stage_id)))
 
 
 def _evaluate_task(
-    context: StageContext, task: str, items: Sequence[Prompt], sampler: Sampler, tokenizer: PreTrainedTokenizerBase
+    context: StageContext,
+    task: str,
+    items: Sequence[Prompt],
+    encoded: Sequence[EncodedPrompt],
+    sampler: Sampler,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     by_id = {item.prompt_id: item for item in items}
     rows_before = read_evaluations(context.reader, context.task.stage_id)
     finished = {row.item_id for row in rows_before if row.task == task}
     n_done, n_tokens = len(rows_before), sum(row.n_tokens for row in rows_before)
-    encoded = [EncodedPrompt(item.prompt_id, encode_prompt(tokenizer, item.messages)) for item in items]
     for batch in sampler.plan_batches(encoded):
         if all(prompt.prompt_id in finished for prompt in batch):
             continue

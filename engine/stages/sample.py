@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from db.rows import MetricRow, PromptRow, ResponseRow, SampledPromptRow
 from engine.compute.build import build_sampler
-from engine.compute.prompts import decode_response, encode_prompt
+from engine.compute.prompts import check_context, decode_response, encode_prompt
 from engine.errors import SamplingError
 from engine.records import EncodedPrompt, Prompt, SampledResponse
 from engine.stages.context import StageContext
@@ -31,6 +31,7 @@ def run_sample(context: StageContext) -> None:
         )
     context.write(_build_prompt_rows(encoded, prompts, config.data.max_prompt_tokens))
     model = context.load_model(f"M{context.spec.iteration}")
+    check_context(model, fitting, max_new_tokens=config.sampling.max_new_tokens, key="sampling.max_new_tokens")
     sampler = build_sampler(model, tokenizer, context.spec, context.task.shrink)
     # Only whole batches are ever committed, so what is there already is left out batch by batch.
     done = context.read_sampled()
