@@ -99,6 +99,8 @@ class _PlainView:
 def list_events(snapshot: RunSnapshot) -> list[tuple[tuple[str, ...], str]]:
     """Everything that can be told of a run so far, each with a key that tells it from the others."""
     events: list[tuple[tuple[str, ...], str]] = []
+    if snapshot.is_loading and snapshot.n_done == 0:
+        events.append((("loading",), "loading torch, transformers and trl"))
     for stage in snapshot.stages:
         if stage.status in ("running", "waiting"):
             other = f", {stage.other} computes it" if stage.other else ""
@@ -173,6 +175,8 @@ def _lay_out_head(snapshot: RunSnapshot) -> Line:
     if run.started_at is not None:
         facts.append(f"{format_duration((run.finished_at or time.time()) - run.started_at)}")
     left = None if snapshot.is_over else estimate_time_left(snapshot.stages)
+    if snapshot.is_loading and snapshot.n_done == 0:
+        facts.append("loading torch, transformers and trl")
     if left is not None:
         facts.append(f"about {format_duration(left)} left")
     style = _STATE_STYLES.get(snapshot.state, "")

@@ -41,6 +41,12 @@ class RunSnapshot:
         return self.run.state not in ("queued", "running")
 
     @property
+    def is_loading(self) -> bool:
+        """Whether the run's process still loads its libraries: it lives, and has not taken a stage yet."""
+        own = any(row.owner_run_id == self.run.run_id for row in self.rows)
+        return self.state == "running" and not own and self.n_done < len(self.stages)
+
+    @property
     def n_done(self) -> int:
         return sum(stage.is_over for stage in self.stages)
 

@@ -15,7 +15,7 @@ def read_hub_rows(name: str, *, split: str, subset: str | None) -> list[tuple[st
     """
     try:
         dataset = load_dataset(name, subset, split=split)
-    except Exception as error:  # noqa: BLE001 - the library raises what its readers and its transport raise
+    except Exception as error:  # the library raises what its readers and its transport raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TaskError(
             f"datasets cannot load {name} (split {split}): {reason}", hint="check data.* in the config, and the network"

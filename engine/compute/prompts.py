@@ -91,7 +91,7 @@ def check_context(model: PreTrainedModel, prompts: Sequence[EncodedPrompt], *, m
     longest = max(len(prompt.token_ids) for prompt in prompts)
     if limit is not None and longest + max_new_tokens > limit:
         raise ConfigError(
-            f"{key} = {max_new_tokens} after a prompt of {longest} tokens exceeds the model's context of {limit} tokens",
+            f"{key} = {max_new_tokens} after a prompt of {longest} tokens exceeds the model's context of {limit}",
             hint=f"set {key} to at most {limit - longest}, or a smaller data.max_prompt_tokens",
             key=key,
             value=max_new_tokens,

@@ -6,6 +6,7 @@ SIGKILL, since a single training step may outlast any check between batches.
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import sys
@@ -34,6 +35,17 @@ class StageOutcome:
     peak_rss_bytes: int | None = None
     peak_gpu_bytes: int | None = None
     compute_s: float | None = None
+
+
+def report_import(module: str, outcome: Connection) -> None:
+    """Import a module that the fork server should have loaded; send what went wrong, or None."""
+    error = None
+    try:
+        importlib.import_module(module)
+    except Exception as caught:
+        traceback.print_exc()
+        error = f"{type(caught).__name__}: {caught}"
+    outcome.send(error)
 
 
 def run_stage_process(task: StageTask, outcome: Connection) -> None:

@@ -37,12 +37,13 @@ from db.writes import (
     set_attempt_pid,
     start_attempt,
 )
-from engine.errors import CreamError, ExitCode, Interrupted
+from engine.errors import BackendError, CreamError, ExitCode, Interrupted
 from engine.plan import StageSpec, StageTask
 from engine.runtime.lineage import plan_row
 from engine.runtime.process import HEARTBEAT_S, build_lease, is_alive, name_signal
-from engine.runtime.stage_process import StageOutcome, run_stage_process
+from engine.runtime.stage_process import StageOutcome, report_import, run_stage_process
 
+PRELOAD = "engine.runtime.preload"
 POLL_S = 0.05
 WAIT_S = 0.2
 STOP_GRACE_S = 5.0
@@ -64,8 +65,7 @@ class Supervisor:
         try:
             specs = plan_row(self.run)
             self._check_plan(specs)
-            context = _start_fork_server()
-            self._run_all(specs, context)
+            self._run_all(specs, self._start_fork_server())
         except Interrupted:
             return "stopped", ExitCode.INTERRUPTED, None
         except StageFailed as failure:
@@ -104,6 +104,30 @@ class Supervisor:
                 "the model folder or cream-tui itself has changed since",
                 hint="bring back what was changed, or start a new run",
             )
+
+    def _start_fork_server(self) -> ForkServerContext:
+        """Return once the libraries are loaded, so that no stage's time holds the import.
+
+        Raises:
+            BackendError: a library cannot be imported; the server itself would swallow that.
+        """
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([PRELOAD])
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=report_import, args=(PRELOAD, sender))
+        process.start()
+        sender.close()
+        while not receiver.poll(POLL_S):
+            if self.stop.is_set() or self.lost.is_set():
+                _end(process)
+                self._check_stop()
+        error: str | None = receiver.recv()
+        process.join()
+        if error is not None:
+            raise BackendError(f"the libraries cannot be loaded: {error}", hint="install the pinned versions again")
+        return context
 
     def _run_all(self, specs: Sequence[StageSpec], context: ForkServerContext) -> None:
         stages = {stage.key: stage.stage_id for stage in self._read_stages()}
@@ -249,14 +273,6 @@ def main(root: str, run_id: str) -> int:
     if error:
         print(error, file=sys.stderr)
     return int(code)
-
-
-def _start_fork_server() -> ForkServerContext:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["engine.runtime.preload"])
-    return context
 
 
 def _join(error: StoreError) -> str:
