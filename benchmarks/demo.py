@@ -2,8 +2,8 @@
 
     python benchmarks/demo.py [--quick]
 
-A run's time is covered where one of its own stages computes, or a stage that it shares is computed by the other run. What
-is left, without the one import of the libraries, is the outside: process starts, claims, polling, commits of the end.
+A run's time is covered where one of its own stages computes, or a stage that it shares is computed by the other run.
+What is left, without the one import of the libraries, is the outside: process starts, claims, polling.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from db.rows import AttemptRow
 def measure(root: Path, *, is_quick: bool) -> dict[str, float]:
     """Run the demo into a fresh store; return seconds and shares."""
     started = time.time()
-    command = [sys.executable, "-P", "-m", "cream_tui", "demo", "--store", str(root), *(["--quick"] if is_quick else [])]
+    options = ["--quick"] if is_quick else []
+    command = [sys.executable, "-P", "-m", "cream_tui", "demo", "--store", str(root), *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wall = time.time() - started
     with closing(open_reader(root)) as reader:

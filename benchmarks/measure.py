@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: the sandbox model and prompts, alternating repeats, a small table and one JSON line."""
+"""What the benchmark scripts share: sandbox model and prompts, alternating repeats, a small table, one JSON line."""
 
 from __future__ import annotations
 

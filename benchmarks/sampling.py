@@ -2,8 +2,8 @@
 
     python benchmarks/sampling.py
 
-One torch thread. ``generate`` gets left padding, prompts sorted by length, ``num_return_sequences`` and the best of a few
-batch sizes. Greedy responses of the two are compared token by token. About a minute and a half.
+One torch thread. ``generate`` gets left padding, prompts sorted by length, ``num_return_sequences`` and the best of a
+few batch sizes. Greedy responses of the two are compared token by token. About a minute.
 """
 
 from __future__ import annotations

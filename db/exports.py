@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from db.labels import find_model_name
 from db.queries import as_bool
 from db.reading import snapshot, stream_rows
 from db.rows import RunRow
@@ -147,14 +148,9 @@ def _describe_run(run: RunRow) -> tuple[Value, ...]:
 
 def _find_converter(what: str, column: str) -> Callable[[Any], Value] | None:
     if column == "model" and what in ("evaluations", "metrics"):
-        return _name_model
+        return find_model_name
     if column in _BOOLS:
         return as_bool
     if column == "at":
         return format_time
     return None
-
-
-def _name_model(label: str) -> str | None:
-    """The model that the label of a train or evaluate stage names; None for other stages."""
-    return next((word for word in label.split() if word[0] == "M" and word[1:].isdigit()), None)

@@ -5,6 +5,7 @@ One iteration of a run has at most one sample, one agree and one pair stage; the
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
 
@@ -28,21 +29,17 @@ _SORTS = {
 }
 PAIR_SORTS = tuple(_SORTS)
 
-# ranking: which rows of an agree stage are tau_previous. In iteration 1 there is no implicit reward of the previous
-# model, and a log-likelihood of the base model stands in its place: the anchor itself, or the sum.
+_DEFAULT_FIRST_ITERATION = "mean_loglik"
+# previous: what the ranking of an iteration is compared with. In iteration 1 there is no implicit reward of the previous
+# model; a log-likelihood of the base model stands in its place, or nothing, as the configuration of that iteration says.
+_STAND_INS = {"mean_loglik": "mean_loglik:M0", "sum_loglik": "sum_loglik:M0", "skip": None}
 _VIEW = """
 WITH link AS (
-  SELECT l.iteration, s.name, s.stage_id FROM run_stage l JOIN stage s ON s.stage_id = l.stage_id
+  SELECT l.iteration, s.name, s.stage_id,
+    'implicit:M' || l.iteration AS current,
+    CASE l.iteration WHEN 1 THEN :stand_in ELSE 'implicit:M' || (l.iteration - 1) END AS previous
+  FROM run_stage l JOIN stage s ON s.stage_id = l.stage_id
   WHERE l.run_id = :run AND s.name IN ('sample', 'agree', 'pair') AND (:iteration IS NULL OR l.iteration = :iteration)
-), ranking AS (
-  SELECT l.iteration, l.stage_id,
-    coalesce(max(CASE WHEN a.scorer = 'implicit:M' || l.iteration THEN a.scorer END), min(a.scorer)) AS scorer,
-    coalesce(
-      max(CASE WHEN a.against = 'implicit:M' || (l.iteration - 1) THEN a.against END),
-      max(CASE WHEN l.iteration = 1 AND a.against IN ('mean_loglik:M0', 'sum_loglik:M0') THEN a.against END)
-    ) AS previous
-  FROM link l JOIN agreement a ON a.stage_id = l.stage_id AND a.measure = 'kendall'
-  WHERE l.name = 'agree' GROUP BY l.iteration, l.stage_id
 ), v AS (
   SELECT
     lp.iteration, d.position, p.prompt_id, t.text AS prompt, p.chosen_k, p.rejected_k,
@@ -56,14 +53,14 @@ WITH link AS (
   JOIN pair p ON p.stage_id = lp.stage_id
   JOIN prompt t ON t.prompt_id = p.prompt_id
   LEFT JOIN link ls ON ls.name = 'sample' AND ls.iteration = lp.iteration
-  LEFT JOIN ranking la ON la.iteration = lp.iteration
+  LEFT JOIN link la ON la.name = 'agree' AND la.iteration = lp.iteration
   LEFT JOIN sampled_prompt d ON d.stage_id = ls.stage_id AND d.prompt_id = p.prompt_id
   LEFT JOIN response rc ON rc.stage_id = ls.stage_id AND rc.prompt_id = p.prompt_id AND rc.k = p.chosen_k
   LEFT JOIN response rr ON rr.stage_id = ls.stage_id AND rr.prompt_id = p.prompt_id AND rr.k = p.rejected_k
   LEFT JOIN agreement tp ON tp.stage_id = la.stage_id AND tp.measure = 'kendall' AND tp.prompt_id = p.prompt_id
-    AND tp.scorer = la.scorer AND tp.against = la.previous
+    AND tp.scorer = la.current AND tp.against = la.previous
   LEFT JOIN agreement ta ON ta.stage_id = la.stage_id AND ta.measure = 'kendall' AND ta.prompt_id = p.prompt_id
-    AND ta.scorer = la.scorer AND ta.against = 'mean_loglik:M0'
+    AND ta.scorer = la.current AND ta.against = 'mean_loglik:M0'
   WHERE lp.name = 'pair'
 )
 SELECT * FROM v WHERE (:skipped OR v.skip_reason IS NULL)
@@ -77,7 +74,8 @@ class PairView:
     Attributes:
         position: of the prompt in its sample stage.
         margin: in nats, before training; the rewards likewise.
-        tau_previous: Kendall between the current reward and the previous model's, None where undefined.
+        tau_previous: Kendall between the current reward and the previous model's, None where undefined. In iteration 1
+            between the current reward and what stands in for M0's, None where nothing does.
         tau_anchor: Kendall between the current reward and the base model's mean log-likelihood.
     """
 
@@ -131,7 +129,13 @@ def read_pairs_view(
     rows = fetch_rows(
         c,
         f"{_VIEW} ORDER BY ({_SORTS[sort]}) IS NULL, {order}, v.iteration, v.position, v.prompt_id LIMIT :limit",
-        {"run": run_id, "iteration": iteration, "skipped": skipped, "limit": -1 if limit is None else limit},
+        {
+            "run": run_id,
+            "iteration": iteration,
+            "skipped": skipped,
+            "limit": -1 if limit is None else limit,
+            "stand_in": _STAND_INS.get(_read_first_iteration(c, run_id)),
+        },
     )
     views = []
     for row in rows:
@@ -140,3 +144,14 @@ def read_pairs_view(
             values[side] = as_bool(values[side])
         views.append(PairView(**values))
     return views
+
+
+def _read_first_iteration(c: sqlite3.Connection, run_id: str) -> str:
+    """``scoring.first_iteration`` as it was in iteration 1: a fork has that iteration from its parent."""
+    for row in fetch_rows(c, "SELECT config_json, lineage_json FROM run WHERE run_id = ?", (run_id,)):
+        lineage = json.loads(row["lineage_json"])
+        segments = lineage["segments"] if isinstance(lineage, dict) else []
+        earlier = (segment["config"] for segment in segments if segment["last_iteration"] >= 1)
+        config = next(earlier, None) or json.loads(row["config_json"])
+        return str(config.get("scoring", {}).get("first_iteration", _DEFAULT_FIRST_ITERATION))
+    return _DEFAULT_FIRST_ITERATION

@@ -137,8 +137,17 @@ def read_attempts(c: sqlite3.Connection, run_id: str) -> list[AttemptRow]:
 
 
 def read_run_checkpoints(c: sqlite3.Connection, run_id: str, root: Path) -> list[RunCheckpoint]:
-    """The models that exist: M0, then M{t+1} from the finished training of iteration t; ``root`` is the store's."""
-    base = fetch_rows(c, "SELECT base_folder, base_digest FROM run WHERE run_id = ?", (run_id,))
+    """The models that exist: M0, then M{t+1} from the finished training of iteration t; ``root`` is the store's.
+
+    M1 is M0 where the run's plan has no SFT.
+    """
+    base = fetch_rows(
+        c,
+        "SELECT r.base_folder, r.base_digest, count(l.stage_id) > 0 AND NOT total(s.name = 'train' AND l.iteration = 0) "
+        "AS is_untuned FROM run r LEFT JOIN run_stage l ON l.run_id = r.run_id "
+        "LEFT JOIN stage s ON s.stage_id = l.stage_id WHERE r.run_id = ? GROUP BY r.run_id",
+        (run_id,),
+    )
     trained = fetch_rows(
         c,
         "SELECT l.iteration, k.folder, k.digest FROM run_stage l JOIN stage s ON s.stage_id = l.stage_id "
@@ -146,7 +155,11 @@ def read_run_checkpoints(c: sqlite3.Connection, run_id: str, root: Path) -> list
         "WHERE l.run_id = ? AND s.name = 'train' AND s.state = 'done' ORDER BY l.iteration, l.position",
         (run_id,),
     )
-    named = [("M0", row["base_folder"], row["base_digest"]) for row in base]
+    named = [
+        (name, row["base_folder"], row["base_digest"])
+        for row in base
+        for name in (("M0", "M1") if row["is_untuned"] else ("M0",))
+    ]
     named += [(f"M{row['iteration'] + 1}", row["folder"], row["digest"]) for row in trained]
     return [RunCheckpoint(name, str(Path(root).absolute() / folder), digest) for name, folder, digest in named]
 
@@ -251,7 +264,7 @@ def read_run_metrics(
     chosen = None if names is None else json.dumps(sorted(set(names)))
     rows = fetch_rows(
         c,
-        "SELECT m.metric_id, l.iteration, s.name, m.step, n.name, m.value, m.at FROM run_stage l "
+        "SELECT m.metric_id, l.iteration, s.name, m.step, n.name, m.value, m.at, l.label FROM run_stage l "
         "JOIN stage s ON s.stage_id = l.stage_id JOIN metric m ON m.stage_id = s.stage_id "
         "JOIN metric_name n ON n.name_id = m.name_id "
         "WHERE l.run_id = :run AND m.metric_id > :after "

@@ -90,7 +90,7 @@ class StageRow:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who works on a run: one supervisor process on one host."""
+    """Who works on a run: one supervisor process on one host; ``pid_started_at`` in clock ticks since boot."""
 
     run_id: str
     token: str
@@ -258,7 +258,10 @@ class RunCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class RunMetric:
-    """A metric as one run sees it; ``metric_id`` rises, so a reader asks for what is above its cursor."""
+    """A metric as one run sees it; ``metric_id`` rises, so a reader asks for what is above its cursor.
+
+    ``label`` tells stages of one name and iteration apart.
+    """
 
     metric_id: int
     iteration: int
@@ -267,3 +270,4 @@ class RunMetric:
     name: str
     value: float
     at: float
+    label: str = ""

@@ -65,6 +65,8 @@ def acquire_lease(store: Store, lease: Lease, *, is_alive: IsAlive) -> None:
         run = _load_run(session, lease.run_id)
         _refuse_live_holder(session, run, is_alive, token=lease.token)
         session.merge(RunLease(**asdict(lease)))
+        if run.state not in ("queued", "running"):
+            raise LeaseLostError(f"run {run.name} was {run.state} before its process began")
         if run.state != "queued":
             run.stop_requested_at = None
         run.state = "running"

@@ -55,12 +55,6 @@ class TaskError(CreamError):
     exit_code = ExitCode.CONFIGURATION
 
 
-class StoreError(CreamError):
-    """The store cannot be opened, read or written."""
-
-    exit_code = ExitCode.CONFIGURATION
-
-
 class CheckpointError(CreamError):
     """A model folder or checkpoint is missing, incomplete or not usable."""
 
@@ -71,10 +65,6 @@ class SamplingError(CreamError):
     """Sampling failed as a whole."""
 
 
-class ScoringError(CreamError):
-    """Scoring failed as a whole."""
-
-
 class TrainingError(CreamError):
     """Training failed."""
 
@@ -83,18 +73,6 @@ class BackendError(CreamError):
     """A backend or device that was asked for is not available."""
 
     exit_code = ExitCode.BACKEND_UNAVAILABLE
-
-
-class OutOfMemory(CreamError):
-    """A device or the machine ran out of memory; a smaller batch may work."""
-
-    exit_code = ExitCode.OUT_OF_MEMORY
-
-
-class LeaseLost(CreamError):
-    """Another process has taken over this run or stage; nothing more may be written."""
-
-    exit_code = ExitCode.LEASE_LOST
 
 
 class Interrupted(CreamError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from engine.artifacts import compute_file_digest
@@ -132,7 +132,7 @@ class _Planner:
             f"score t={t}",
             inputs={"sample": sample},
             models=sorted({policy, f"M{t - 1}", BASE}),
-            settings=[config.scoring.model_dump(mode="json"), config.model.dtype, _needs_sum_loglik(config, t)],
+            settings=[config.scoring.batch_tokens, config.model.dtype, _needs_sum_loglik(config, t)],
         )
         for part in ("oracle", "random"):
             if part in method.scorers:
@@ -142,15 +142,19 @@ class _Planner:
                     config, "score", t, label, part=part, inputs={"sample": sample}, settings=settings
                 )
         agreement = None if method.agreement is None else method.agreement.model_dump(mode="json")
+        compared = () if method.agreement is None else (method.agreement.scorer, method.agreement.against)
         inputs["agree"] = self._add(
             config,
             "agree",
             t,
             f"agree t={t}",
-            inputs=dict(inputs),
+            inputs={role: inputs[role] for role in inputs if role in ("sample", "score", *compared)},
             settings=[agreement, config.scoring.first_iteration],
         )
-        parts = method.model_dump(mode="json", include={"aggregate", "confidence", "agreement"})
+        parts = [
+            method.model_dump(mode="json", include={"aggregate", "confidence", "agreement"}),
+            config.scoring.first_iteration,
+        ]
         inputs["pair"] = self._add(config, "pair", t, f"pair t={t}", inputs=dict(inputs), settings=parts)
         reference = {"policy": policy, "sft": "M1", "base": BASE}[config.training.dpo_reference]
         self.model_keys[f"M{t + 1}"] = self._add(
@@ -188,7 +192,10 @@ class _Planner:
         evaluation = config.evaluation
         if not evaluation.tasks:
             return
-        tasks = [identify_source(SourceConfig(path=task), "evaluation.tasks") for task in evaluation.tasks]
+        tasks = [
+            [PurePath(task).stem, identify_source(SourceConfig(path=task), "evaluation.tasks")]
+            for task in evaluation.tasks
+        ]
         limits = [evaluation.items, config.evaluation_max_new_tokens, evaluation.batch_tokens, config.model.dtype]
         self._add(
             config,
@@ -225,15 +232,19 @@ class _Planner:
 
 
 def identify_source(source: SourceConfig, key: str) -> list[str | None]:
-    """Return what decides a source's content: a file's digest, a datasets name with split and subset.
+    """Return what decides a source's content: the digest of a file or folder; only the name of a hub data set.
 
     Raises:
         ConfigError: the file does not exist or cannot be read.
     """
-    if source.kind != "jsonl":
-        return [source.kind, source.path, source.split, source.subset]
+    path = Path(source.path)
+    if source.kind == "sandbox":
+        return ["sandbox"]
     try:
-        return ["jsonl", compute_file_digest(Path(source.path))]
+        if source.kind == "jsonl":
+            return ["jsonl", compute_file_digest(path)]
+        digest = compute_key([[str(p), compute_file_digest(p)] for p in sorted(path.rglob("*")) if p.is_file()])
+        return ["datasets", source.path, source.split, source.subset, digest if path.is_dir() else None]
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {source.path}: {error.strerror}", key=key, value=source.path) from error
 

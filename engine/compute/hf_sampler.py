@@ -7,6 +7,7 @@ which other prompts stand in the run before it. The main path enters at ``HFSamp
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from engine.errors import BackendError
 from engine.records import EncodedPrompt, SampledResponse
 
 CACHE_CHUNK = 32  # tokens by which a full cache buffer grows; one copy per chunk instead of one per token
@@ -51,20 +53,25 @@ class HFSampler:
     @torch.inference_mode()
     def sample(self, batch: Sequence[EncodedPrompt]) -> list[SampledResponse]:
         """Return the responses of a batch, ordered by prompt and k."""
-        cache = _build_cache(self.model)
-        device = self.model.device
+        cache, device = _build_cache(self.model), self.model.device
         lengths = torch.tensor([len(prompt.token_ids) for prompt in batch])
         width = int(lengths.max())
         ids_BT = torch.zeros(len(batch), width, dtype=torch.long)
         for row, prompt in enumerate(batch):
             ids_BT[row, width - len(prompt.token_ids) :] = torch.tensor(prompt.token_ids)
-        mask_BT = None if int(lengths.min()) == width else (torch.arange(width) >= (width - lengths)[:, None]).long()
-        logits_BV = self._forward(ids_BT.to(device), mask_BT, lengths, cache)
-        cache.batch_repeat_interleave(self.n)
+        positions_BT = torch.arange(width) - (width - lengths)[:, None]
+        mask = None
+        if int(lengths.min()) < width:
+            # All columns that will ever be needed; a step looks at the first ones.
+            mask = torch.nn.functional.pad((positions_BT >= 0).long(), (0, self.max_new_tokens), value=1).to(device)
+        shown = None if mask is None else mask[:, :width]
+        logits_BV = self._forward(ids_BT.to(device), shown, positions_BT.clamp(min=0).to(device), cache)
+        prompt_rows = torch.arange(len(batch), device=device).repeat_interleave(self.n)
+        cache.reorder_cache(prompt_rows)
         group = _Group(
-            logits=logits_BV.repeat_interleave(self.n, 0),
-            mask=None if mask_BT is None else mask_BT.repeat_interleave(self.n, 0),
-            lengths=lengths.repeat_interleave(self.n),
+            logits=logits_BV[prompt_rows],
+            mask=None if mask is None else mask[prompt_rows],
+            lengths=lengths.to(device)[prompt_rows],
             draws=self._draw(batch).to(device),
             ends=torch.tensor(sorted(self.end_token_ids), device=device),
         )
@@ -81,43 +88,38 @@ class HFSampler:
         ]
 
     def _decode(self, group: _Group, cache: DynamicCache) -> tuple[list[list[int]], list[float]]:
-        n_rows = len(group.lengths)
-        tokens = torch.full((n_rows, self.max_new_tokens), -1, dtype=torch.long, device=group.logits.device)
-        sums = torch.zeros(n_rows, dtype=torch.float64, device=group.logits.device)
-        rows = torch.arange(n_rows, device=group.logits.device)
+        n_rows, device = len(group.lengths), group.logits.device
+        tokens = torch.full((n_rows, self.max_new_tokens), -1, dtype=torch.long, device=device)
+        sums = torch.zeros(n_rows, dtype=torch.float64, device=device)
+        rows = torch.arange(n_rows, device=device)
         logits, mask, lengths = group.logits, group.mask, group.lengths
-        is_alive = torch.ones(n_rows, dtype=torch.bool, device=group.logits.device)
+        is_alive = torch.ones(n_rows, dtype=torch.bool, device=device)
         for step in range(self.max_new_tokens):
             next_ids = self._choose(logits, group.draws[rows, step])
             logprobs = logits.gather(1, next_ids[:, None])[:, 0] - logits.logsumexp(1)
-            tokens[rows[is_alive], step] = next_ids[is_alive]
-            sums[rows[is_alive]] += logprobs[is_alive].double()
+            tokens[rows, step] = torch.where(is_alive, next_ids, -1)
+            sums[rows] += torch.where(is_alive, logprobs, 0.0)
             is_alive = is_alive & ~torch.isin(next_ids, group.ends)
             n_alive = int(is_alive.sum())
             if n_alive == 0 or step + 1 == self.max_new_tokens:
                 break
             if n_alive < KEPT_ROWS * len(rows):
                 kept = is_alive.nonzero()[:, 0]
-                cache.batch_select_indices(kept)
-                rows, next_ids, is_alive = rows[kept], next_ids[kept], is_alive[kept]
-                lengths = lengths[kept.cpu()]
-                mask = mask[kept.cpu()] if mask is not None else None
-            if mask is not None:
-                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            lengths = lengths + 1
-            logits = self._forward(next_ids[:, None], mask, lengths, cache)
+                cache.reorder_cache(kept)
+                rows, next_ids, is_alive, lengths = rows[kept], next_ids[kept], is_alive[kept], lengths[kept]
+                mask = mask[kept] if mask is not None else None
+            shown = None if mask is None else mask[:, : mask.shape[1] - self.max_new_tokens + step + 1]
+            logits = self._forward(next_ids[:, None], shown, lengths[:, None] + step, cache)
         return [[t for t in row if t >= 0] for row in tokens.tolist()], sums.tolist()
 
     def _forward(
-        self, ids_BT: torch.Tensor, mask_BT: torch.Tensor | None, lengths: torch.Tensor, cache: DynamicCache
+        self, ids_BT: torch.Tensor, mask_BT: torch.Tensor | None, positions_BT: torch.Tensor, cache: DynamicCache
     ) -> torch.Tensor:
         """Return the float32 logits after the last token of each row, and extend the cache."""
-        device = ids_BT.device
-        positions = lengths[:, None] - torch.arange(ids_BT.shape[1] - 1, -1, -1) - 1
         outputs = self.model(
             input_ids=ids_BT,
-            attention_mask=None if mask_BT is None else mask_BT.to(device),
-            position_ids=positions.clamp(min=0).to(device),
+            attention_mask=mask_BT,
+            position_ids=positions_BT,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
@@ -130,6 +132,8 @@ class HFSampler:
         if self.greedy:
             return logits_BV.argmax(1)
         probs_BV = torch.softmax(logits_BV / self.temperature, 1)
+        if self.top_p >= 1:
+            return _invert(probs_BV, torch.arange(probs_BV.shape[1], device=probs_BV.device), draws_B, self.top_p)
         guess_BK, ids_BK = probs_BV.topk(min(NUCLEUS_GUESS, probs_BV.shape[1]), 1)
         chosen_B = _invert(guess_BK, ids_BK, draws_B, self.top_p)
         is_short = guess_BK.sum(1) < self.top_p
@@ -151,7 +155,7 @@ class HFSampler:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The rows of a batch after prefill; mask is on the CPU, where it is extended."""
+    """The rows of a batch after prefill; ``mask`` covers all tokens to come, ``lengths`` are those of the prompts."""
 
     logits: torch.Tensor
     mask: torch.Tensor | None
@@ -161,13 +165,16 @@ class _Group:
 
 
 def _invert(probs_BK: torch.Tensor, ids_BK: torch.Tensor, draws_B: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Return the token at which the cumulative of the nucleus reaches draw * mass; probs are sorted, largest first."""
+    """Return the token at which the cumulative of the nucleus reaches draw * mass.
+
+    Below ``top_p`` = 1 probs must be sorted, largest first; ids name their tokens, [B, K] or [K].
+    """
     cumulative_BK = probs_BK.cumsum(1)
     in_nucleus_BK = (cumulative_BK - probs_BK) < top_p
     mass_B = (probs_BK * in_nucleus_BK).sum(1)
     index_B = (cumulative_BK <= (draws_B * mass_B)[:, None]).sum(1)
     last_B = in_nucleus_BK.sum(1) - 1
-    return ids_BK.gather(1, torch.minimum(index_B, last_B)[:, None])[:, 0]
+    return ids_BK.expand_as(probs_BK).gather(1, torch.minimum(index_B, last_B)[:, None])[:, 0]
 
 
 def _derive_key(seed: int, prompt_id: str, k: int) -> int:
@@ -176,7 +183,16 @@ def _derive_key(seed: int, prompt_id: str, k: int) -> int:
 
 
 def _build_cache(model: PreTrainedModel) -> DynamicCache:
-    """Return a cache of the model's own layer kinds, with growing buffers where plain attention is used."""
+    """Return a cache of the model's own layer kinds, with growing buffers where plain attention is used.
+
+    Raises:
+        BackendError: the model keeps no key-value cache; it would ignore ours and forget the prompt.
+    """
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise BackendError(
+            f"{type(model).__name__} keeps no key-value cache, and this sampler needs one",
+            hint="take a model with attention layers",
+        )
     cache = DynamicCache(config=model.config)
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer:
@@ -206,16 +222,10 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._show()
         return self.keys, self.values
 
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat every row."""
-        self.key_buffer = self.key_buffer.repeat_interleave(repeats, 0)
-        self.value_buffer = self.value_buffer.repeat_interleave(repeats, 0)
-        self._show()
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep the given rows."""
-        self.key_buffer = self.key_buffer[indices]
-        self.value_buffer = self.value_buffer[indices]
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Make the given rows the new ones; an index may be repeated or left out."""
+        self.key_buffer = self.key_buffer.index_select(0, beam_idx)
+        self.value_buffer = self.value_buffer.index_select(0, beam_idx)
         self._show()
 
     def _show(self) -> None:

@@ -6,7 +6,7 @@ import ctypes
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.errors import BackendError, CheckpointError
@@ -33,7 +33,7 @@ def load_model(folder: str | Path, *, dtype: str, device: torch.device) -> PreTr
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"cannot load a causal LM from {folder}: {_first_line(error)}",
             hint="model.path must name a transformers folder with config.json and *.safetensors",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.errors import ConfigError
@@ -102,9 +103,17 @@ def _apply_template(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, add_generation_prompt: bool
 ) -> tuple[int, ...]:
     template: dict[str, Any] = {} if tokenizer.chat_template else {"chat_template": PLAIN_TEMPLATE}
-    text = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=add_generation_prompt, **template
-    )
+    try:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt, **template
+        )
+    except TemplateError as error:
+        roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+        raise ConfigError(
+            f"the chat template refuses a conversation with the roles {roles}: {error}",
+            hint="change the messages in the data file, or chat_template in the model folder",
+            key="model.path",
+        ) from error
     # A template writes its own special tokens; only the plain one relies on the tokenizer to begin a text.
     ids: list[int] = tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
     if not tokenizer.chat_template and len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -29,8 +30,9 @@ from engine.tasks.sandbox import MAX_NUMBER, Document, generate_documents
 SEED = 0
 VOCAB_SIZE = 384
 CONTEXT_LENGTH = 256
-BATCH_SIZE = 16
-STEPS = 1320  # 1320 * 16 * 256 = 5.4M tokens
+DOCUMENTS_PER_BATCH = 32
+BUCKET_BATCHES = 16  # documents of so many batches are sorted by length together, which leaves little padding
+STEPS = 11_400  # about 10M tokens; at 5.4M M1 answers .46 of the test problems, at 10M .79
 LEARNING_RATE = 4e-3
 WARMUP_SHARE = 0.05
 N_RECORDED_LOSSES = 20
@@ -50,7 +52,6 @@ _WORD_PATTERN = r" ?\d+| ?[A-Za-z]+| ?[^\sA-Za-z\d]+|\s"
 _ALPHABET = [chr(code) for code in range(32, 127)] + ["\n"]
 _TOKENIZER_DOCUMENTS = 4000
 _NUMBER_REPEATS = 200  # makes every number more frequent than the rarer halves of words, hence one token
-_TOKENIZER_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +126,18 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def iterate_batches(tokenizer: PreTrainedTokenizerFast) -> Iterator[torch.Tensor]:
-    """Yield endless corpus windows as token ids of shape (BATCH_SIZE, CONTEXT_LENGTH), documents packed end to end."""
+    """Yield endless batches of corpus documents as token ids [DOCUMENTS_PER_BATCH, longest], padded on the right."""
     documents = generate_documents(SEED)
-    size = BATCH_SIZE * CONTEXT_LENGTH
-    buffer: list[int] = []
+    rng = random.Random(SEED)
     while True:
-        while len(buffer) < size:
-            texts = [_render(document) for document in islice(documents, _TOKENIZER_BATCH)]
-            for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
-                buffer.extend(ids)
-        yield torch.tensor(buffer[:size]).view(BATCH_SIZE, CONTEXT_LENGTH)
-        del buffer[:size]
+        texts = [_render(document) for document in islice(documents, DOCUMENTS_PER_BATCH * BUCKET_BATCHES)]
+        rows = sorted(tokenizer(texts, add_special_tokens=False)["input_ids"], key=len)
+        starts = list(range(0, len(rows), DOCUMENTS_PER_BATCH))
+        rng.shuffle(starts)
+        for start in starts:
+            batch = rows[start : start + DOCUMENTS_PER_BATCH]
+            width = len(batch[-1])
+            yield torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in batch])
 
 
 def train(
@@ -152,21 +154,23 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _compute_rate_factor(step, steps))
     model.train()
     losses: list[float] = []
+    n_tokens = 0
     started = time.monotonic()
     for step, ids_BT in enumerate(islice(batches, steps if stop_after is None else min(stop_after, steps))):
         loss = _compute_loss(model, ids_BT)
+        n_tokens += int((ids_BT != model.config.pad_token_id).sum())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 200 == 0:
             print(f"step {step + 1}/{steps}  loss {loss.item():.4f}", file=sys.stderr, flush=True)
     model.eval()
     return TrainingReport(
         losses=losses,
-        n_tokens=len(losses) * BATCH_SIZE * CONTEXT_LENGTH,
+        n_tokens=n_tokens,
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         training_s=time.monotonic() - started,
     )
@@ -247,9 +251,11 @@ def _compute_rate_factor(step: int, steps: int) -> float:
 
 
 def _compute_loss(model: LlamaForCausalLM, ids_BT: torch.Tensor) -> torch.Tensor:
-    """Return the mean next-token loss in nats."""
+    """Return the mean next-token loss in nats over real tokens; padding is its own token id, never the end token."""
     logits_BTV = model(input_ids=ids_BT).logits
-    return torch.nn.functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten())
+    return torch.nn.functional.cross_entropy(
+        logits_BTV[:, :-1].flatten(0, 1), ids_BT[:, 1:].flatten(), ignore_index=model.config.pad_token_id
+    )
 
 
 if __name__ == "__main__":

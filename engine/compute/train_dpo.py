@@ -49,7 +49,9 @@ class ConfidenceDPOTrainer(DPOTrainer):  # type: ignore[misc]
         chosen_B, rejected_B = forwards[0].log_probs.sum(1).chunk(2)
         reference_B = inputs["ref_chosen_logps"] - inputs["ref_rejected_logps"]
         z_B = self.beta * (chosen_B - rejected_B - reference_B)
-        self._metrics["train"]["target_z"].append(torch.logit(confidence_B).mean().item())
+        targets_B = torch.logit(confidence_B)
+        if (finite_B := targets_B[targets_B.isfinite()]).numel():
+            self._metrics["train"]["target_z"].append(finite_B.mean().item())
         return loss + ((1 - confidence_B) * z_B).mean()
 
 

@@ -88,7 +88,6 @@ def build_arguments(
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
-        "save_total_limit": 1,
         "report_to": "none",
         "disable_tqdm": True,
     }
@@ -110,11 +109,12 @@ def find_snapshot(work_folder: Path) -> Path | None:
     """Return the newest snapshot with a manifest; unfinished ones are removed."""
     found: list[tuple[int, Path]] = []
     for folder in work_folder.glob("checkpoint-*"):
-        manifest = folder / MANIFEST
-        if manifest.exists():
-            found.append((int(json.loads(manifest.read_text())["step"]), folder))
-        else:
+        try:
+            step = int(json.loads((folder / MANIFEST).read_text())["step"])
+        except (OSError, ValueError, KeyError):
             shutil.rmtree(folder)
+        else:
+            found.append((step, folder))
     return max(found)[1] if found else None
 
 
@@ -152,12 +152,21 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for path in folder.iterdir():
-            _fsync(path)
-        (folder / MANIFEST).write_text(json.dumps({"step": state.global_step, "torch": torch.__version__}))
-        _fsync(folder / MANIFEST)
+            fsync(path)
+        unsigned = folder / f"{MANIFEST}.part"
+        unsigned.write_text(json.dumps({"step": state.global_step, "torch": torch.__version__}))
+        fsync(unsigned)
+        unsigned.replace(folder / MANIFEST)
+        fsync(folder)
+        # Only now: the trainer's own save_total_limit takes the last good snapshot away before this one is whole.
+        for other in Path(args.output_dir).glob("checkpoint-*"):
+            if other != folder:
+                (other / MANIFEST).unlink(missing_ok=True)  # first: a half-deleted snapshot must not look whole
+                shutil.rmtree(other)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Put a file or folder on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -20,7 +20,7 @@ class EvaluationConfig(Section):
     max_new_tokens: Annotated[Count | None, Field(description="tokens per response; null: as in sampling")] = None
     batch_tokens: Annotated[
         Count, Field(description="tokens of one batch, prompts and responses, padding included")
-    ] = 4096
+    ] = 32768
 
     @field_validator("tasks")
     @classmethod

@@ -21,14 +21,14 @@ class SamplingConfig(Section):
     ] = "auto"
     batch_tokens: Annotated[
         Count, Field(description="tokens of one batch, prompts and responses, padding included")
-    ] = 4096
+    ] = 32768
 
 
 class ScoringConfig(Section):
     """How the implicit reward is computed."""
 
     reward_reference: Annotated[
-        Literal["base", "sft"], Field(description="reference of the implicit reward in all iterations: M0 or M1")
+        Literal["base"], Field(description="reference of the implicit reward, the same in all iterations: M0")
     ] = "base"
     first_iteration: Annotated[
         Literal["mean_loglik", "sum_loglik", "skip"],

@@ -15,7 +15,7 @@ class OptimiserConfig(Section):
     learning_rate: Annotated[Positive, Field(description="peak learning rate of AdamW")]
     epochs: Annotated[Positive, Field(description="passes over the examples; may be a fraction")]
     batch_size: Annotated[Count, Field(description="examples or pairs per optimiser update")]
-    warmup_ratio: Annotated[Fraction, Field(description="share of the updates with a rising learning rate")] = 0.1
+    warmup_ratio: Annotated[Fraction, Field(lt=1, description="share of the updates with a rising learning rate")] = 0.1
     weight_decay: Annotated[NotNegative, Field(description="weight decay of AdamW")] = 0.0
     max_grad_norm: Annotated[Positive, Field(description="gradients are clipped to this norm")] = 1.0
     lr_scheduler: Annotated[

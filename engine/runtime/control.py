@@ -35,6 +35,7 @@ from engine.tasks.check import check_data
 
 __all__ = ["delete_run", "fork_run", "is_alive", "resume_run", "start_run", "stop_run"]
 
+BACKEND_REASON = "hf: the only sampling backend of this version"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.05
@@ -65,13 +66,8 @@ def resume_run(root: Path, run: RunRow) -> RunRow:
     """
     if run.state == "done":
         return run
-    store = open_store(root)
-    requeue_run(store, run.run_id, is_alive=is_alive)
-    if compute_folder_digest(Path(run.base_folder)) != run.base_digest:
-        raise CheckpointError(
-            f"the model folder {run.base_folder} has changed since the run was started",
-            hint="bring the old files back, or start a new run",
-        )
+    _check_base(run)
+    requeue_run(open_store(root), run.run_id, is_alive=is_alive)
     _spawn(root, run)
     return _reread(root, run)
 
@@ -98,11 +94,8 @@ def fork_run(
     config = _resolve_backend(
         apply_overrides(own, overrides=overrides, method=method, seed=seed, name=name or f"{run.name}-{at}")
     )
-    if (config.model, config.data.sft, config.sft) != (own.model, own.data.sft, own.sft):
-        raise ConfigError(
-            f"a fork at {at} keeps its model and SFT, which lie before it",
-            hint="start a new run to change model or sft",
-        )
+    _check_fork(own, config, at)
+    _check_base(run)
     if config.iterations <= last_iteration:
         raise ConfigError(
             f"iterations = {config.iterations} ends at M{config.iterations + 1}: nothing is left after {at}",
@@ -126,8 +119,7 @@ def stop_run(root: Path, run: RunRow) -> str:
     store = open_store(root)
     lease = _read_lease(root, run)
     if lease is None or not is_alive(lease):
-        current = _reread(root, run)
-        if current.state in ("running", "queued"):
+        if _reread(root, run).state in ("running", "queued"):
             mark_run_stopped(store, run.run_id, "stopped", None)
         return _reread(root, run).state
     request_stop(store, run.run_id)
@@ -156,7 +148,7 @@ def _resolve_base(config: RunConfig) -> Base:
 
 
 def _resolve_backend(config: RunConfig) -> RunConfig:
-    """Return the config with ``auto`` replaced by what is there: transformers, the only backend so far."""
+    """Return the config with ``auto`` replaced by what is there."""
     return config.model_copy(update={"sampling": config.sampling.model_copy(update={"backend": "hf"})})
 
 
@@ -168,6 +160,44 @@ def _check_rewards(config: RunConfig) -> None:
             "data.sft: none makes M1 equal to M0, so the implicit reward of M1 is 0 for every response and ranks none",
             hint="give data.sft, or use a method that ranks otherwise, such as oracle",
             key="data.sft",
+        )
+    if config.scoring.first_iteration == "skip" and "implicit:previous" in config.method.aggregate.scorers:
+        raise ConfigError(
+            "scoring.first_iteration: skip leaves implicit:previous without a score at t = 1; the method ranks by it",
+            hint="use mean_loglik or sum_loglik",
+            key="scoring.first_iteration",
+            value="skip",
+        )
+
+
+def _check_fork(own: RunConfig, config: RunConfig, at: str) -> None:
+    """Refuse what would change the shared part of a fork, or use its prompts a second time."""
+    if (config.model, config.data.sft, config.data.sft_examples, config.sft) != (
+        own.model,
+        own.data.sft,
+        own.data.sft_examples,
+        own.sft,
+    ):
+        raise ConfigError(
+            f"a fork at {at} keeps its model and SFT, which lie before it",
+            hint="start a new run to change model or sft",
+        )
+    data = config.data
+    if data.prompts == own.data.prompts and data.prompts_per_iteration != own.data.prompts_per_iteration:
+        raise ConfigError(
+            f"a fork keeps data.prompts_per_iteration = {own.data.prompts_per_iteration}: with another number its "
+            "iterations would meet prompts again that were used before the fork",
+            hint="start a new run, or give the fork other data.prompts",
+            key="data.prompts_per_iteration",
+            value=data.prompts_per_iteration,
+        )
+
+
+def _check_base(run: RunRow) -> None:
+    if compute_folder_digest(Path(run.base_folder)) != run.base_digest:
+        raise CheckpointError(
+            f"the model folder {run.base_folder} has changed since {run.name} was started",
+            hint="bring the old files back, or start a new run",
         )
 
 
@@ -206,7 +236,7 @@ def _create(
         lineage_json=write_lineage(earlier, salt=salt),
         base_folder=str(base.folder),
         base_digest=base.digest,
-        provenance_json=json.dumps(describe_origin()),
+        provenance_json=json.dumps(describe_origin() | {"backend_reason": BACKEND_REASON}),
         parent_run_id=parent.run_id if parent else None,
         fork_at=fork_at,
         reuse=salt is None,
@@ -223,8 +253,16 @@ def _spawn(root: Path, run: RunRow) -> None:
     """Start the supervisor in a session of its own and wait until it holds the lease.
 
     Raises:
-        BackendError: it ended before; the message carries the end of its log.
+        BackendError: it ended before; the message carries the end of its log, and the run is marked as failed.
     """
+    try:
+        _start_supervisor(root, run)
+    except (BackendError, OSError) as error:
+        mark_run_stopped(open_store(root), run.run_id, "failed", str(error))
+        raise
+
+
+def _start_supervisor(root: Path, run: RunRow) -> None:
     paths = StorePaths(Path(root).absolute())
     log = paths.supervisor_log(run.run_id)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +270,7 @@ def _spawn(root: Path, run: RunRow) -> None:
     (log.parent / "config.json").write_text(json.dumps(config, indent=1))
     threads = str(config["resources"]["threads"])
     environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    started = time.time()
+    former = _read_lease(root, run)
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "engine.runtime.supervisor", str(paths.root), run.run_id],
@@ -246,7 +284,7 @@ def _spawn(root: Path, run: RunRow) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         lease = _read_lease(root, run)
-        if lease is not None and lease.heartbeat_at >= started - 1:
+        if lease is not None and (former is None or lease.token != former.token):
             return
         if process.poll() is not None:
             if _reread(root, run).state != "queued":

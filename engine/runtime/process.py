@@ -7,14 +7,12 @@ import signal
 import socket
 import time
 import uuid
-
-import psutil
+from pathlib import Path
 
 from db.rows import Lease
 
 HEARTBEAT_S = 1.0
 STALE_S = 60.0  # a holder on another host, whose process cannot be looked up, counts as dead after this silence
-_START_TOLERANCE_S = 1.0  # create_time is rounded to the kernel's clock tick
 
 
 def build_lease(run_id: str) -> Lease:
@@ -23,7 +21,7 @@ def build_lease(run_id: str) -> Lease:
         run_id=run_id,
         token=uuid.uuid4().hex,
         pid=os.getpid(),
-        pid_started_at=psutil.Process().create_time(),
+        pid_started_at=read_start_ticks(os.getpid()) or 0,
         host=socket.gethostname(),
         heartbeat_at=time.time(),
     )
@@ -33,13 +31,12 @@ def is_alive(lease: Lease) -> bool:
     """Return whether the holder still runs: by pid and start time here, by its heartbeat elsewhere."""
     if lease.host != socket.gethostname():
         return time.time() - lease.heartbeat_at < STALE_S
-    process = _find(lease)
-    return process is not None
+    return _is_here(lease)
 
 
 def signal_holder(lease: Lease, signal_number: int) -> bool:
     """Send a signal to the holder's process group; False where it is gone or lives on another host."""
-    if lease.host != socket.gethostname() or _find(lease) is None:
+    if lease.host != socket.gethostname() or not _is_here(lease):
         return False
     try:
         os.killpg(lease.pid, signal_number)
@@ -56,11 +53,18 @@ def name_signal(exit_code: int) -> str:
         return f"signal {-exit_code}"
 
 
-def _find(lease: Lease) -> psutil.Process | None:
+def read_start_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None where it is gone or a zombie.
+
+    Not a time of day: that moves when the clock is set, and a live holder would seem another process.
+    """
     try:
-        process = psutil.Process(lease.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return process if abs(process.create_time() - lease.pid_started_at) < _START_TOLERANCE_S else None
-    except psutil.NoSuchProcess:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
         return None
+    fields = text.rpartition(")")[2].split()  # what follows the name, which may hold anything
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _is_here(lease: Lease) -> bool:
+    return read_start_ticks(lease.pid) == lease.pid_started_at

@@ -22,6 +22,9 @@ from db.errors import LeaseLostError, StoreError, StoreFullError
 from engine.errors import CreamError, ExitCode
 from engine.plan import StageTask
 
+# torch raises RuntimeError for all of these; the last two are its allocator on the CPU.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
 
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
@@ -80,9 +83,10 @@ def _classify(error: BaseException) -> tuple[ExitCode, str]:
         return ExitCode.CONFIGURATION, _join(error.message, error.hint)
     if isinstance(error, CreamError):
         return error.exit_code, _join(error.message, error.hint)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
         return ExitCode.OUT_OF_MEMORY, "memory ran out"
-    if "no space left" in str(error).lower():
+    if "no space left" in text:
         return ExitCode.INTERRUPTED, "the disk is full; nothing that was stored is lost\nfree some space, then resume"
     first_line = (str(error).strip() or "no message").splitlines()[0]
     return ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}: {first_line}"

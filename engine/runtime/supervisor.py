@@ -190,13 +190,16 @@ class Supervisor:
         process = context.Process(target=run_stage_process, args=(task, sender), daemon=False)
         process.start()
         sender.close()
-        if process.pid is not None:
-            set_attempt_pid(self.store, attempt.attempt_id, process.pid)
-        while not receiver.poll(POLL_S) and process.is_alive():
-            if self.stop.is_set() or self.lost.is_set():
-                _end(process)
-                break
-        outcome = self._collect(process, receiver, log)
+        try:
+            if process.pid is not None:
+                set_attempt_pid(self.store, attempt.attempt_id, process.pid)
+            while not receiver.poll(POLL_S) and process.is_alive():
+                if self.stop.is_set() or self.lost.is_set():
+                    _end(process)
+                    break
+            outcome = self._collect(process, receiver, log)
+        finally:
+            _end(process)  # also where the store failed meanwhile: a worker must not go on without its supervisor
         error = (
             outcome.error if shrink == 1 or outcome.error is None else f"{outcome.error} (batches divided by {shrink})"
         )

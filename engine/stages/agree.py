@@ -98,7 +98,9 @@ def _compare(
 def _build_metrics(rows: Sequence[AgreementRow], names: Mapping[str, str | None]) -> list[MetricRow]:
     metrics: dict[str, float] = {}
     for label, against in (("previous", names["implicit:previous"]), ("anchor", ANCHOR)):
-        taus = [r.value for r in rows if r.measure == "kendall" and r.against == against and r.value is not None]
+        key = ("kendall", names["implicit:current"], against)
+        values = [row.value for row in rows if (row.measure, row.scorer, row.against) == key]
+        taus = [value for value in values if value is not None]
         if not taus:
             continue
         mean = math.fsum(taus) / len(taus)
@@ -109,7 +111,5 @@ def _build_metrics(rows: Sequence[AgreementRow], names: Mapping[str, str | None]
         if label == "previous":
             metrics["consistency_rate"] = (mean + 1) / 2
             metrics["n_defined"] = float(len(taus))
-            metrics["n_undefined"] = float(
-                sum(r.measure == "kendall" and r.against == against and r.value is None for r in rows)
-            )
+            metrics["n_undefined"] = float(len(values) - len(taus))
     return [MetricRow(name, 0, value) for name, value in metrics.items()]

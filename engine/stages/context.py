@@ -19,7 +19,7 @@ from db.writes import write_stage_rows
 from engine.compute.models import choose_device, load_model, load_tokenizer
 from engine.errors import CheckpointError
 from engine.plan import StageTask
-from engine.records import EncodedPrompt, TokenSequence
+from engine.records import TokenSequence
 
 
 class StageContext:
@@ -119,7 +119,3 @@ class Samples:
     def get_sequence(self, response: ResponseRow) -> TokenSequence:
         """Return prompt and response as they were sampled."""
         return TokenSequence(self.prompts[response.prompt_id], response.token_ids)
-
-    def list_encoded(self) -> list[EncodedPrompt]:
-        """Return the prompts that have responses."""
-        return [EncodedPrompt(prompt_id, self.prompts[prompt_id]) for prompt_id in self.groups]

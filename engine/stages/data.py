@@ -29,9 +29,11 @@ def load_prompts(config: RunConfig, iteration: int) -> list[Prompt]:
     """Return the fresh prompts of an iteration."""
     source, n = config.data.prompts, config.data.prompts_per_iteration
     if source.kind == "sandbox":
-        return sources.read_sandbox_prompts(derive_seed(config.seed, "prompts"), f"prompts/{iteration}", n)
+        drawn = sources.read_sandbox_prompts(derive_seed(config.seed, "prompts"), "prompts", iteration * n)
+        return drawn[-n:]
     prompts = sources.parse_prompts(_read_rows(source))
-    return sources.slice_iteration(prompts, seed=config.seed, iteration=iteration, n=n)
+    sources.check_enough(len(prompts), iterations=config.iterations, n=n)
+    return sources.slice_iteration(prompts, iteration=iteration, n=n)
 
 
 def load_items(task: str, *, n: int | None) -> list[Prompt]:

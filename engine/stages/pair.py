@@ -25,7 +25,7 @@ def run_pair(context: StageContext) -> None:
     samples = context.read_samples()
     rewards = _aggregate(context, samples)
     rates = _read_rates(context)
-    confidence = _compute_confidence(context, rates)
+    confidence = _compute_confidence(context, list(samples.groups), rates)
     pairs = [
         _build_pair(prompt_id, samples.groups[prompt_id], rewards[prompt_id], rates.get(prompt_id), confidence)
         for prompt_id in samples.groups
@@ -71,14 +71,16 @@ def _read_rates(context: StageContext) -> dict[str, AgreementRow]:
     return {r.prompt_id: r for r in rows if (r.measure, r.scorer, r.against) == (measure, scorer, against)}
 
 
-def _compute_confidence(context: StageContext, rates: Mapping[str, AgreementRow]) -> Confidence | None:
+def _compute_confidence(
+    context: StageContext, prompt_ids: Sequence[str], rates: Mapping[str, AgreementRow]
+) -> Confidence | None:
     """Return the confidences, or None where the first iteration skips the agreement: C = 1."""
     settings = context.config.method.confidence
     if not rates and context.spec.iteration == 1 and settings.kind in ("mean", "per_prompt"):
         return None
     try:
         return compute_confidences(
-            {prompt_id: row.consistency_rate for prompt_id, row in rates.items()},
+            {p: rates[p].consistency_rate if p in rates else None for p in prompt_ids},
             kind=settings.kind,
             value=settings.value,
             shrinkage=settings.shrinkage,

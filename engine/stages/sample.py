@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
@@ -41,7 +42,13 @@ def run_sample(context: StageContext) -> None:
     for batch in sampler.plan_batches(fitting):
         if all(prompt.prompt_id in finished for prompt in batch):
             continue
-        rows = _build_response_rows(sampler.sample(batch), prompts, tokenizer)
+        sampled = sampler.sample(batch)
+        if not all(math.isfinite(response.sampled_logprob) for response in sampled):
+            raise SamplingError(
+                "the model's log-probabilities are not finite",
+                hint="try model.dtype: float32; else the weights are broken",
+            )
+        rows = _build_response_rows(sampled, prompts, tokenizer)
         n_done, n_tokens = n_done + len(rows), n_tokens + sum(row.n_tokens for row in rows)
         context.write(rows, n_done=n_done, n_tokens=n_tokens)
     responses = context.read_sampled()

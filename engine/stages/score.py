@@ -6,6 +6,7 @@ later, by the DPO reference. Parts "oracle" and "random" need no model.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Collection, Mapping, Sequence
 
@@ -18,6 +19,7 @@ from engine.records import TokenSequence
 from engine.stages.context import Samples, StageContext
 
 NO_GOLD = "no gold answer"
+NOT_FINITE = "log-probability is not finite"
 COMMIT_EVERY = 8  # buckets
 
 
@@ -33,7 +35,8 @@ def run_score(context: StageContext) -> None:
     else:
         _score_by_logprob(context, samples, responses)
         return
-    context.write(rows, n_done=len(rows), n_total=len(rows), unit="responses")
+    n_missing = MetricRow("n_missing", 0, float(sum(row.score is None for row in rows)))
+    context.write([*rows, n_missing], n_done=len(rows), n_total=len(rows), unit="responses")
 
 
 def _score_by_logprob(context: StageContext, samples: Samples, responses: list[ResponseRow]) -> None:
@@ -67,18 +70,31 @@ def _score_by_logprob(context: StageContext, samples: Samples, responses: list[R
                 rows = []
         del model
         context.free_memory()
-    context.write([MetricRow("n_distinct_responses", 0, float(len(by_sequence)))])
+    n_missing = sum(row.score is None for row in read_scores(context.reader, [context.task.stage_id]))
+    context.write(
+        [
+            MetricRow("n_distinct_responses", 0, float(len(by_sequence))),
+            MetricRow("n_missing", 0, float(n_missing)),
+        ]
+    )
 
 
 def _build_rows(context: StageContext, model: str, response: ResponseRow, value: float, base: float) -> list[ScoreRow]:
     """Return the scores that a model's log-prob completes: the anchor for M0, the implicit reward for others."""
     prompt_id, k, n = response.prompt_id, response.k, response.n_tokens
+    if not (math.isfinite(value) and math.isfinite(base)):
+        scorers = [f"implicit:{model}"] if model != BASE else _list_base_scorers(context)
+        return [ScoreRow(prompt_id, k, s, model, None, None, None, n, None, NOT_FINITE) for s in scorers]
     if model != BASE:
         return [ScoreRow(prompt_id, k, f"implicit:{model}", model, BASE, value, base, n, value - base, None)]
-    rows = [ScoreRow(prompt_id, k, f"mean_loglik:{BASE}", BASE, None, base, None, n, base / n, None)]
-    if f"sum_loglik:{BASE}" in _list_needed(context):
-        rows.append(ScoreRow(prompt_id, k, f"sum_loglik:{BASE}", BASE, None, base, None, n, base, None))
-    return rows
+    scores = {f"mean_loglik:{BASE}": base / n, f"sum_loglik:{BASE}": base}
+    return [ScoreRow(prompt_id, k, s, BASE, None, base, None, n, scores[s], None) for s in _list_base_scorers(context)]
+
+
+def _list_base_scorers(context: StageContext) -> list[str]:
+    """Return the anchor, and the summed log-likelihood of M0 where something ranks by it."""
+    needs_sum = f"sum_loglik:{BASE}" in _list_needed(context)
+    return [f"mean_loglik:{BASE}", *([f"sum_loglik:{BASE}"] if needs_sum else [])]
 
 
 def _read_known_sums(
@@ -123,5 +139,6 @@ def _score_by_oracle(response: ResponseRow) -> ScoreRow:
 
 
 def _score_at_random(response: ResponseRow, seed: int) -> ScoreRow:
-    score = random.Random(derive_seed(seed, response.prompt_id, response.k)).random()
+    # By content: equal responses are one item and get one score.
+    score = random.Random(derive_seed(seed, response.prompt_id, list(response.token_ids))).random()
     return ScoreRow(response.prompt_id, response.k, "random", None, None, None, None, None, score, None)

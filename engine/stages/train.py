@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from db.queries import read_pairs, read_scores
+from db.queries import read_checkpoint, read_pairs, read_scores
 from db.rows import CheckpointRow, MetricRow, PairRow, ScoreRow
 from engine.artifacts import compute_folder_digest
 from engine.compute.build import build_optimiser_settings
@@ -21,7 +19,8 @@ from engine.compute.models import compute_changed_share, save_model
 from engine.compute.prompts import encode_example, find_end_token_ids
 from engine.compute.train_dpo import train_preference
 from engine.compute.train_sft import train_sft
-from engine.errors import TaskError, TrainingError
+from engine.compute.training import fsync
+from engine.errors import CheckpointError, TaskError, TrainingError
 from engine.plan import BASE
 from engine.records import PreferencePair, TokenSequence
 from engine.stages.context import Samples, StageContext
@@ -32,6 +31,8 @@ COMMIT_SECONDS = 0.25  # steps come faster than a screen shows them; one transac
 
 def run_train(context: StageContext) -> None:
     """Train the next model and publish it; from the newest snapshot where an earlier attempt left one."""
+    if read_checkpoint(context.reader, context.task.stage_id) is not None:
+        return  # an earlier attempt ended between publishing and being counted as done
     # A half-precision model is trained on float32 weights under autocast: an update of 1e-6 is lost in bfloat16.
     parent = BASE if context.spec.part == "sft" else f"M{context.spec.iteration}"
     model = context.load_model(parent, dtype="float32").train()
@@ -109,7 +110,11 @@ def _build_pairs(context: StageContext) -> list[PreferencePair]:
         if k is not None
     }
     reference = _read_reference_logprobs(context, sides)
-    return [_build_pair(row, samples, reference) for row in rows]
+    complete = [
+        row for row in rows if {(row.prompt_id, row.chosen_k), (row.prompt_id, row.rejected_k)} <= set(reference)
+    ]
+    context.write([MetricRow("n_unreferenced_pairs", 0, float(len(rows) - len(complete)))])
+    return [_build_pair(row, samples, reference) for row in complete]
 
 
 def _build_pair(row: PairRow, samples: Samples, reference: Mapping[tuple[str, int], float]) -> PreferencePair:
@@ -160,13 +165,15 @@ def _publish(context: StageContext, model: PreTrainedModel, tokenizer: PreTraine
     manifest = {"digest": digest, "parent": parent_digest, "model": context.spec.label, "stage": context.spec.key}
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=1))
     for path in staging.iterdir():
-        _fsync(path)
+        fsync(path)
     folder = context.store.paths.checkpoint_folder(digest)
     folder.parent.mkdir(exist_ok=True)
-    if not (folder / "manifest.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(staging, folder)
-        _fsync(folder.parent)
+    try:
+        staging.rename(folder)
+    except OSError as error:
+        if not (folder / "manifest.json").exists():
+            raise CheckpointError(f"{folder} is in the way of a checkpoint", hint="move it away") from error
+    fsync(folder.parent)
     n_bytes = sum(path.stat().st_size for path in folder.iterdir())
     relative = folder.relative_to(context.store.paths.root).as_posix()
     context.write(
@@ -197,11 +204,3 @@ class _StepRecorder:
         step, n_steps = self.position
         self.context.write(self.rows, n_done=step, n_total=n_steps, unit="steps")
         self.rows, self.committed_at = [], time.monotonic()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

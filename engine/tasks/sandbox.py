@@ -1,4 +1,4 @@
-"""The embedded sandbox world: small verifiable problems, their clean solutions, and the noisy text that M0 learned from.
+"""The embedded sandbox world: small verifiable problems, clean solutions, and the noisy text that M0 learned from.
 
 Knows the six kinds of problem, how each is solved, how a solution goes wrong, and how a final answer is read from a
 response. Must not know tokenizers, chat templates or torch. Main path: `generate_problems`, `extract_answer`,
@@ -238,10 +238,8 @@ def _solve(question: _Question, flaw: str | None, rng: random.Random) -> tuple[l
     steps, value = _solve_chain(question, flaw, rng)
     if question.kind != "choice":
         return steps, str(value)
-    if str(value) in question.items:
-        letter = "ABC"[question.items.index(str(value))]
-    else:
-        letter = rng.choice("ABC")
+    is_offered = str(value) in question.items
+    letter = "ABC"[question.items.index(str(value))] if is_offered else rng.choice("ABC")
     return [*steps[:-1], f"{steps[-1]} {letter}"], letter
 
 

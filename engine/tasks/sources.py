@@ -1,25 +1,27 @@
 """Prompts, demonstrations and evaluation items from the sandbox or JSONL files.
 
 A line holds ``prompt`` (text) or ``messages`` ([{role, content}, ...]); prompts may have an ``answer``, demonstrations
-have a ``response`` or end with an assistant message. The main path enters at ``read_prompts`` and ``read_examples``;
-rows of a ``datasets`` source are parsed by the same functions.
+have a ``response`` or end with an assistant message. The main path enters at ``read_jsonl``, ``parse_prompts`` and
+``parse_examples``; rows of a ``datasets`` source are parsed by the same functions.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from engine.errors import TaskError
-from engine.keys import compute_key, derive_seed
+from engine.keys import compute_key
 from engine.records import Message, Prompt, SftExample
 from engine.tasks import answers, sandbox
 
 SANDBOX = "sandbox"
 EXACT = "exact"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _ROLES = ("system", "user", "assistant")
 
 
@@ -70,6 +72,7 @@ def read_jsonl(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
             raise TaskError(f"{place}: not valid JSON: {error.msg} at column {error.colno}") from error
         if not isinstance(row, dict):
             raise TaskError(f"{place}: expected a JSON object, found {type(row).__name__}")
+        _refuse_surrogates(place, line)
         rows.append((place, row))
     if not rows:
         raise TaskError(f"{path} holds no rows", hint='write one JSON object per line, such as {"prompt": "..."}')
@@ -88,8 +91,9 @@ def parse_prompts(rows: Iterable[tuple[str, Mapping[str, Any]]], *, need_answer:
         if messages[-1].role == "assistant":
             raise TaskError(f"{place}: messages end with the assistant; a prompt ends with the user")
         answer = row.get("answer")
-        if answer is not None and not isinstance(answer, str | int | float):
-            raise TaskError(f"{place}: answer must be text or a number, found {type(answer).__name__}")
+        is_number = isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
+        if answer is not None and not is_number and not (isinstance(answer, str) and answer.strip()):
+            raise TaskError(f"{place}: answer must be a number or text that is not empty, found {answer!r}")
         if need_answer and answer is None:
             raise TaskError(f"{place}: no answer, and an evaluation item needs one")
         gold = None if answer is None else str(answer)
@@ -116,16 +120,13 @@ def parse_examples(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[SftExa
     return examples
 
 
-def slice_iteration(prompts: Sequence[Prompt], *, seed: int, iteration: int, n: int) -> list[Prompt]:
-    """Return the prompts of iteration ``iteration`` >= 1: fresh ones each time, after one shuffle by the seed.
+def slice_iteration(prompts: Sequence[Prompt], *, iteration: int, n: int) -> list[Prompt]:
+    """Return the prompts of iteration ``iteration`` >= 1, fresh ones each time.
 
-    Raises:
-        TaskError: there are not enough.
+    Mixed by their ids, whatever their order in the file: every seed and every fork sees the same split.
     """
-    check_enough(len(prompts), iterations=iteration, n=n)
-    shuffled = list(prompts)
-    Random(derive_seed(seed, "prompts")).shuffle(shuffled)
-    return shuffled[(iteration - 1) * n : iteration * n]
+    mixed = sorted(prompts, key=lambda prompt: prompt.prompt_id)
+    return mixed[(iteration - 1) * n : iteration * n]
 
 
 def check_enough(n_prompts: int, *, iterations: int, n: int) -> None:
@@ -146,6 +147,15 @@ def verify(prompt: Prompt, response: str) -> tuple[str | None, bool | None]:
         return sandbox.extract_answer(response), sandbox.is_correct(response, prompt.answer)
     extracted = answers.extract_answer(response)
     return extracted, answers.is_equal_answer(extracted, prompt.answer)
+
+
+def _refuse_surrogates(place: str, line: str) -> None:
+    if not _SURROGATE.search(line):
+        return
+    try:
+        json.dumps(json.loads(line), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise TaskError(f"{place}: half a surrogate pair ({error.object[error.start]!r}) is no text") from error
 
 
 def _parse_messages(place: str, row: Mapping[str, Any]) -> tuple[Message, ...]:

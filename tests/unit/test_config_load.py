@@ -58,7 +58,7 @@ def test_sandbox_holds_the_values_of_its_file() -> None:
     assert (config.data.prompts_per_iteration, config.data.sft_examples) == (600, 200)
     assert (config.sampling.n, config.sampling.temperature, config.sampling.top_p) == (5, 0.8, 0.95)
     assert (config.training.beta, config.training.learning_rate, config.training.epochs) == (2.0, 1e-4, 2.0)
-    assert (config.sft.epochs, config.sft.learning_rate, config.sft.batch_size) == (3.0, 2e-4, 16)
+    assert (config.sft.epochs, config.sft.learning_rate, config.sft.batch_size) == (1.0, 2e-4, 16)
     assert config.evaluation_max_new_tokens == 64
     assert config.method.confidence.kind == "mean"
 
@@ -106,7 +106,7 @@ def test_config_is_frozen() -> None:
         ("evaluation.tasks=sandbox", "evaluation.tasks", ["a list"]),
         ("evaluation.tasks=[a.txt]", "evaluation.tasks", ["neither sandbox nor a .jsonl file"]),
         ("evaluation.tasks=[a/x.jsonl, b/x.jsonl]", "evaluation.tasks", ["two tasks are named 'x'"]),
-        ("scoring.reward_reference=policy", "scoring.reward_reference", ["one of 'base', 'sft'"]),
+        ("scoring.reward_reference=policy", "scoring.reward_reference", ["expected one of 'base'"]),
         ("method=creem", "method", ["did you mean cream?", "Methods: cream, cream-dynamic"]),
     ],
 )

@@ -45,7 +45,7 @@ def evaluate(prompt: str) -> str:
         return str(sorted(numbers)[-2 if match[1] == "largest" else 1])
     if match := re.fullmatch(r"How many (\w) in (.*)\?", prompt):
         return str(match[2].split().count(match[1]))
-    if match := re.fullmatch(r"What is (\d+) \+ (\d+)\? A\) (\d+) B\) (\d+) C\) (\d+)", prompt):
+    if match := re.fullmatch(r"What is (\d+) \+ (\d+)\? A (\d+) B (\d+) C (\d+)", prompt):
         left, right, *options = map(int, match.groups())
         return "ABC"[options.index(left + right)]
     start = re.fullmatch(r"\w+ has (\d+) \w+, .*\. How many now\?", prompt)
@@ -63,7 +63,7 @@ def evaluate(prompt: str) -> str:
         ("What is the second largest of 12, 40 and 7?", "12"),
         ("What is the second smallest of 4, 40, 7 and 9?", "7"),
         ("How many a in b a a c?", "2"),
-        ("What is 12 + 30? A) 41 B) 42 C) 52", "B"),
+        ("What is 12 + 30? A 41 B 42 C 52", "B"),
     ],
 )
 def test_evaluator_of_this_file_agrees_with_hand(prompt: str, answer: str) -> None:
@@ -92,10 +92,10 @@ def test_steps_of_clean_solutions_are_true_equations() -> None:
 def test_hand_read_problems_of_seed_0_stay_the_same() -> None:
     """Pins the stream: a change here silently invalidates the shipped base model and every recorded run."""
     first, second = generate_problems(0, "sft", 2)
-    assert (first.prompt, first.answer) == ("What is 31 + 1? A) 32 B) 30 C) 42", "A")
-    assert first.solution == "31 + 1 = 32. That is A. #### A"
-    assert second.prompt == "Add 5, 7, 6 and 20."
-    assert second.solution == "5 + 7 = 12. 12 + 6 = 18. 18 + 20 = 38. #### 38"
+    assert (first.prompt, first.answer) == ("What is 16 + 1? A 17 B 15 C 27", "A")
+    assert first.solution == "16 + 1 = 17 A. #### A"
+    assert second.prompt == "Add 3, 25, 4 and 3."
+    assert second.solution == "3 + 25 = 28. 28 + 4 = 32. 32 + 3 = 35. #### 35"
 
 
 def test_prompts_are_distinct_and_prefixes_agree() -> None:

@@ -1,0 +1,250 @@
+"""The preference trainer against plain torch, the numpy loss, conservative DPO and TRL's own trainer."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from tiny_models import CONFIGS, END, PAD, build_model, build_settings, build_word_tokenizer, compute_plain, make_pairs
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from transformers import PreTrainedModel
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from engine.compute.train_dpo import ConfidenceCollator, ConfidenceDPOTrainer, build_pair_dataset, train_preference
+from engine.compute.training import build_arguments
+from engine.method.loss import compute_loss, compute_target_margin
+from engine.records import PreferencePair, TokenSequence
+
+BETA = 0.3
+CONFIDENCES = (0.0, 0.5, 1.0, 0.8, 0.31)
+Gradients = dict[str, torch.Tensor]
+
+
+def move_references(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """Make every z differ from 0, by several nats either way."""
+    rng = random.Random(1)
+    return [replace(p, reference_chosen_logprob=p.reference_chosen_logprob + rng.uniform(-9, 9)) for p in pairs]
+
+
+def compute_by_trainer(
+    pairs: Sequence[PreferencePair], tmp_path: Path, *, model: PreTrainedModel | None = None
+) -> tuple[float, Gradients]:
+    """Loss and gradients of one batch as the trainer computes them."""
+    model = model or build_model()
+    arguments = build_arguments(build_settings(), model=model, dtype="float32", work_folder=tmp_path)
+    trainer = ConfidenceDPOTrainer(
+        model=model.train(),
+        args=DPOConfig(**arguments, beta=BETA, precompute_ref_log_probs=True),
+        data_collator=ConfidenceCollator(pad_token_id=PAD),
+        train_dataset=build_pair_dataset(pairs),
+        processing_class=build_word_tokenizer(),
+    )
+    loss = trainer.compute_loss(model, trainer.data_collator(list(trainer.train_dataset)))
+    loss.backward()
+    return loss.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def compute_plain_z(model: PreTrainedModel, pair: PreferencePair) -> torch.Tensor:
+    """z of one pair, with a gradient, from two unpadded forward passes."""
+    sums = []
+    for side in (pair.chosen, pair.rejected):
+        logits = model(input_ids=torch.tensor([pair.prompt + side]), use_cache=False).logits[0]
+        logprobs = logits.log_softmax(-1)[len(pair.prompt) - 1 : -1]
+        sums.append(logprobs.gather(1, torch.tensor(side)[:, None]).sum())
+    return BETA * (sums[0] - sums[1] - (pair.reference_chosen_logprob - pair.reference_rejected_logprob))
+
+
+def collect_gradients(model: PreTrainedModel, loss: torch.Tensor) -> Gradients:
+    loss.backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_equal_gradients(found: Gradients, expected: Mapping[str, torch.Tensor], *, atol: float = 1e-5) -> None:
+    assert found.keys() == expected.keys()
+    scale = max(float(gradient.abs().max()) for gradient in expected.values())
+    assert scale > 1e-3
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=atol * max(1.0, scale), rtol=0)
+
+
+def train(
+    pairs: Sequence[PreferencePair], folder: Path, *, model: PreTrainedModel | None = None, **settings: object
+) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """The values of every step and the weights at the end."""
+    model, steps = model or build_model().train(), []
+    train_preference(
+        model,
+        build_word_tokenizer(),
+        pairs,
+        beta=BETA,
+        settings=build_settings(**settings),
+        dtype="float32",
+        work_folder=folder,
+        on_step=lambda step, n_steps, values: steps.append(dict(values)),
+    )
+    return steps, model.state_dict()
+
+
+def test_loss_and_gradients_equal_plain_torch(tmp_path: Path) -> None:
+    """L = -C logsigmoid(z) - (1 - C) logsigmoid(-z), each pair with its own C, averaged over pairs."""
+    pairs = move_references(make_pairs(10, seed=1, confidences=CONFIDENCES))
+    model = build_model().train()
+    z = torch.stack([compute_plain_z(model, pair) for pair in pairs])
+    assert z.detach().abs().max() > 1 and z.detach().min() < 0 < z.detach().max()
+    c = torch.tensor([pair.confidence for pair in pairs])
+    expected = (-c * logsigmoid(z) - (1 - c) * logsigmoid(-z)).mean()
+    loss, gradients = compute_by_trainer(pairs, tmp_path)
+    assert loss == pytest.approx(expected.item(), abs=1e-5)
+    assert loss == pytest.approx(float(np.mean(compute_loss(z.detach().numpy(), c.numpy()))), abs=1e-5)
+    assert_equal_gradients(gradients, collect_gradients(model, expected))
+
+
+def test_loss_is_conservative_dpo_with_label_smoothing_1_minus_c(tmp_path: Path) -> None:
+    """cDPO is the cross-entropy of sigmoid(z) with the soft label 1 - label_smoothing."""
+    pairs = move_references(make_pairs(6, seed=2, confidences=(0.9,)))
+    with torch.no_grad():
+        z = torch.stack([compute_plain_z(build_model(), pair) for pair in pairs])
+    label_smoothing = 0.1
+    expected = binary_cross_entropy_with_logits(z, torch.full_like(z, 1 - label_smoothing))
+    assert compute_by_trainer(pairs, tmp_path)[0] == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.31, 0.5, 0.8])
+def test_first_step_is_a_multiple_of_dpo(tmp_path: Path, confidence: float) -> None:
+    """At z = 0 dL/dz = 1/2 - C, which is (2C - 1) times DPO's -1/2."""
+    pairs = make_pairs(6, seed=3)
+    _, dpo = compute_by_trainer(pairs, tmp_path)
+    _, found = compute_by_trainer([replace(pair, confidence=confidence) for pair in pairs], tmp_path)
+    expected = {name: (2 * confidence - 1) * gradient for name, gradient in dpo.items()}
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+    assert max(float(gradient.abs().max()) for gradient in dpo.values()) > 1e-3
+
+
+def test_certain_pairs_train_as_trl_does_from_text(tmp_path: Path) -> None:
+    """TRL tokenises, ends the responses, computes its own reference; losses and weights agree over five steps."""
+    pairs = make_pairs(20, seed=4)
+    settings = build_settings(batch_size=4)
+    steps, weights = train(pairs, tmp_path / "ours", batch_size=4)
+    tokenizer, model = build_word_tokenizer(), build_model().train()
+    arguments = build_arguments(settings, model=model, dtype="float32", work_folder=tmp_path / "trl")
+
+    def write(ids: Sequence[int]) -> str:
+        return "".join(f" t{token}" for token in ids)
+
+    texts = [
+        {"prompt": write(p.prompt), "chosen": write(p.chosen[:-1]), "rejected": write(p.rejected[:-1])} for p in pairs
+    ]
+    trainer = DPOTrainer(
+        model=model,
+        args=DPOConfig(**arguments, beta=BETA, precompute_ref_log_probs=True),
+        train_dataset=Dataset.from_list(texts),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 5 and losses[0] == pytest.approx(math.log(2), abs=1e-5)
+    assert max(losses) - min(losses) > 0.05
+    assert [step["loss"] for step in steps] == pytest.approx(losses, abs=1e-5)
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(weights[name], weight, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", list(CONFIGS))
+def test_training_starts_at_z_0_with_the_reference_of_scoring(architecture: str, tmp_path: Path) -> None:
+    """TRL's fused head and the engine's log-probs agree for every architecture, soft-capping and padding included."""
+    pairs = []
+    for pair in make_pairs(8, seed=5):
+        model = build_model(architecture)
+        good, bad = (compute_plain(model, TokenSequence(pair.prompt, side)) for side in (pair.chosen, pair.rejected))
+        pairs.append(replace(pair, reference_chosen_logprob=good, reference_rejected_logprob=bad))
+    steps, _ = train(pairs, tmp_path, model=build_model(architecture).train())
+    assert len(steps) == 1
+    assert steps[0]["z"] == pytest.approx(0, abs=1e-4)
+    assert steps[0]["chosen_logprob"] == pytest.approx(np.mean([p.reference_chosen_logprob for p in pairs]), abs=1e-3)
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+
+
+def test_the_model_sees_the_stored_ids_and_no_end_token_after_a_cut(tmp_path: Path) -> None:
+    """Ids that no text gives back (pad and end inside, a cut response) reach the model as they are and all count."""
+    pairs = [
+        PreferencePair((5, PAD, END, 6), (7, 8), (9, PAD, END), -5.0, -6.0, 0.9),
+        PreferencePair((5,), (END,), (10, 11, 12, 13), -5.0, -6.0, 0.9),
+    ]
+    seen: list[dict[str, Any]] = []
+    model = build_model().train()
+    model.model.register_forward_pre_hook(lambda _module, _args, kwargs: seen.append(kwargs), with_kwargs=True)
+    train(pairs, tmp_path, model=model, batch_size=2)
+    assert len(seen) == 1
+    mask = seen[0]["attention_mask"].bool()
+    rows = {tuple(row[kept].tolist()) for row, kept in zip(seen[0]["input_ids"], mask, strict=True)}
+    assert rows == {p.prompt + side for p in pairs for side in (p.chosen, p.rejected)}
+    batch = ConfidenceCollator(pad_token_id=PAD)(list(build_pair_dataset(pairs)))
+    completions = zip(batch["input_ids"], batch["completion_mask"].bool(), strict=True)
+    responses = [ids[kept].tolist() for ids, kept in completions]
+    assert responses == [[7, 8], [END], [9, PAD, END], [10, 11, 12, 13]]
+
+
+def test_shuffled_pairs_keep_their_references_and_confidences(tmp_path: Path) -> None:
+    pairs = move_references(make_pairs(12, seed=6, confidences=CONFIDENCES))
+    shuffled = random.Random(0).sample(pairs, k=len(pairs))
+    loss, gradients = compute_by_trainer(shuffled, tmp_path)
+    expected, expected_gradients = compute_by_trainer(pairs, tmp_path)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    assert_equal_gradients(gradients, expected_gradients)
+    rows = build_pair_dataset(shuffled)
+    batch = ConfidenceCollator(pad_token_id=PAD)(list(rows))
+    for row, pair in enumerate(shuffled):
+        assert batch["confidence"][row] == pytest.approx(pair.confidence)
+        assert batch["ref_chosen_logps"][row] == pytest.approx(pair.reference_chosen_logprob)
+        assert batch["ref_rejected_logps"][row] == pytest.approx(pair.reference_rejected_logprob)
+
+
+def test_accumulation_gives_the_same_training(tmp_path: Path) -> None:
+    pairs = move_references(make_pairs(32, seed=7, confidences=CONFIDENCES))
+    whole, weights = train(pairs, tmp_path / "whole", batch_size=8)
+    parts, accumulated = train(pairs, tmp_path / "parts", batch_size=8, gradient_accumulation_steps=2)
+    assert len(whole) == len(parts) == 4
+    for name in ("loss", "z", "grad_norm", "chosen_logprob"):
+        assert [step[name] for step in parts] == pytest.approx([step[name] for step in whole], rel=1e-3, abs=1e-4)
+    for name, weight in weights.items():
+        torch.testing.assert_close(accumulated[name], weight, atol=2e-4, rtol=0)
+
+
+def test_logged_values_are_what_they_say(tmp_path: Path) -> None:
+    pairs = move_references(make_pairs(8, seed=8, confidences=(0.6, 0.7, 0.8, 0.9)))
+    with torch.no_grad():
+        z = np.array([float(compute_plain_z(build_model(), pair)) for pair in pairs])
+    c = np.array([pair.confidence for pair in pairs])
+    step = train(pairs, tmp_path)[0][0]
+    assert step["z"] == pytest.approx(z.mean(), abs=1e-4)
+    assert step["target_z"] == pytest.approx(compute_target_margin(c).mean(), abs=1e-5)
+    assert step["loss"] == pytest.approx(compute_loss(z, c).mean(), abs=1e-5)
+    model = build_model()
+    for name in ("chosen", "rejected"):
+        sums = [compute_plain(model, TokenSequence(pair.prompt, getattr(pair, name))) for pair in pairs]
+        assert step[f"{name}_logprob"] == pytest.approx(np.mean(sums), abs=1e-3)
+
+
+def test_the_target_of_a_certain_pair_is_infinite_and_left_out(tmp_path: Path) -> None:
+    steps, _ = train(make_pairs(8, seed=9, confidences=(1.0, 0.8)), tmp_path)
+    assert "target_z" not in steps[0] and "z" in steps[0]
+
+
+def test_enough_training_reaches_the_target_margin(tmp_path: Path) -> None:
+    """z* = logit(C): with C = 0.8 the margin settles at log 4 where plain DPO goes on."""
+    pairs = make_pairs(4, seed=10, confidences=(0.8,))
+    long = {"epochs": 60, "batch_size": 4, "lr_scheduler": "constant", "learning_rate": 1e-3}
+    soft, _ = train(pairs, tmp_path / "soft", **long)
+    assert soft[-1]["z"] == pytest.approx(math.log(4), abs=0.1)
+    hard, _ = train([replace(pair, confidence=1.0) for pair in pairs], tmp_path / "hard", **long)
+    assert hard[-1]["z"] > 3
