@@ -1,15 +1,22 @@
 """What happened in a set of runs, in plain sentences chosen by the numbers.
 
 Pure: results in, sentences out; no store, no terminal. A difference that the data cannot tell from chance is said to be
-just that. Accuracies of two models are compared by an exact McNemar test on the items that both answered.
+just that. Accuracies are compared on shared items only, figures and exact McNemar test alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cream_tui.results import ModelResult, PairedTest, compute_paired_test, find_last_evaluated
+from cream_tui.results import (
+    ModelResult,
+    PairedTest,
+    adjust_by_holm,
+    compute_paired_test,
+    find_last_evaluated,
+    restrict_to_shared,
+)
 from cream_tui.units import format_number, format_p_value, format_percent, format_signed
 
 # A tau or a length has no test here; a change below these is called none.
@@ -19,6 +26,8 @@ LEAST_LENGTH_CHANGE = 0.1
 SATURATED_TAU = 0.9
 # Above this the loss is plain DPO in all but name.
 NEARLY_HARD_C = 0.95
+# Below this a training has left the saved weights as they were.
+LEAST_CHANGED_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +60,60 @@ def tell(arms: Sequence[Arm]) -> list[str]:
 
 
 def _tell_arm(arm: Arm) -> list[str | None]:
-    return [tell_accuracy(arm), tell_labels(arm), tell_agreement(arm), tell_confidence(arm), tell_length(arm)]
+    return [
+        tell_accuracy(arm),
+        *(f"{arm.title}: {sentence}" for sentence in tell_small_changes(arm.results)),
+        tell_labels(arm),
+        tell_agreement(arm),
+        tell_confidence(arm),
+        tell_length(arm),
+    ]
+
+
+def tell_small_changes(results: Sequence[ModelResult]) -> list[str]:
+    """Which trainings left the saved weights almost as they were."""
+    return [
+        f"training changed {100 * model.changed_share:.2g} % of the weights of {model.name}: in bfloat16 small updates "
+        "are rounded away (model.dtype: float32 keeps them)."
+        for model in results
+        if model.changed_share is not None and model.changed_share < LEAST_CHANGED_SHARE
+    ]
 
 
 def tell_accuracy(arm: Arm) -> str | None:
-    """Where the accuracy went from M1, by way of its best model."""
+    """Where the accuracy went from M1, by way of its best or worst model where that carries a claim."""
     models = arm.evaluated
     if not models:
         return f"{arm.title}: no model was evaluated, so nothing can be said of its accuracy."
     first, last = models[0], models[-1]
     if len(models) == 1:
         return f"{arm.title}: {first.name} has an accuracy of {_percent(first)}; there is no later model yet."
-    best = max(models, key=lambda model: (model.accuracy or 0.0, -model.index))
-    worst = min(models, key=lambda model: (model.accuracy or 0.0, -model.index))
-    turn = next((model for model in (best, worst) if model not in (first, last)), None)
-    if turn is None or turn.accuracy in (first.accuracy, last.accuracy):
-        return f"{arm.title}: accuracy {_describe_change(first, last)}."
-    return f"{arm.title}: accuracy {_describe_change(first, turn)}, then {_describe_change(turn, last, short=True)}."
+    shared = restrict_to_shared(models)
+    first, last = shared[0], shared[-1]
+    if first.accuracy is None:
+        return f"{arm.title}: its models were evaluated on different items, so nothing can be said of its accuracy."
+    tests = _test_changes(shared)
+    whole = tests[first.name, last.name]
+    best = max(shared, key=lambda model: (model.accuracy or 0.0, -model.index))
+    worst = min(shared, key=lambda model: (model.accuracy or 0.0, -model.index))
+    turn = next((model for model in (best, worst) if model.accuracy not in (first.accuracy, last.accuracy)), None)
+    words = _describe_change(first, last, whole)
+    if turn is not None:
+        there, back = tests[first.name, turn.name], tests[turn.name, last.name]
+        if there.is_significant or back.is_significant:
+            words = f"{_describe_change(first, turn, there)}, then {_describe_change(turn, last, back, short=True)}"
+    tail = "" if len(first.items) == max(len(model.items) for model in models) else " that all answered"
+    tail = f"{len(first.items)} items{tail}" + (f", p by Holm over {len(tests)} comparisons" if len(tests) > 1 else "")
+    return f"{arm.title}: accuracy {words}; {tail}."
+
+
+def _test_changes(models: Sequence[ModelResult]) -> dict[tuple[str, str], PairedTest]:
+    """The tests among which an arm's sentence picks, by names, their p-values corrected for that."""
+    first, last = models[0], models[-1]
+    pairs = [(first, model) for model in models[1:]] + [(model, last) for model in models[1:-1]]
+    tests = [(a.name, b.name, test) for a, b in pairs if (test := compute_paired_test(a, b)) is not None]
+    p_values = adjust_by_holm([test.p_value for *_, test in tests])
+    return {(a, b): replace(test, p_value=p_value) for (a, b, test), p_value in zip(tests, p_values, strict=True)}
 
 
 def tell_labels(arm: Arm) -> str | None:
@@ -78,11 +124,12 @@ def tell_labels(arm: Arm) -> str | None:
             return f"{arm.title}: no gold answers, so nothing can be said of its labels."
         return None
     (first, start), (last, end) = known[0], known[-1]
+    warning = ", below chance: such pairs teach errors" if _is_below_chance(last) else ""
     if len(known) == 1:
-        return f"{arm.title}: {format_percent(start)} % of the labels that {first.name} gave were right."
+        return f"{arm.title}: {format_percent(start)} % of the labels that {first.name} gave were right{warning}."
     verb = _choose_verb(end - start, ("rose", "fell", "stayed"))
     if verb == "stayed":
-        return f"{arm.title}: the share of right labels stayed at {format_percent(end)} %."
+        return f"{arm.title}: the share of right labels stayed at {format_percent(end)} %{warning}."
     text = (
         f"{arm.title}: the share of right labels {verb} from {format_percent(start)} % ({first.name}) "
         f"to {format_percent(end)} % ({last.name})"
@@ -90,14 +137,16 @@ def tell_labels(arm: Arm) -> str | None:
     counts = _count_labels(first), _count_labels(last)
     if counts[0] is not None and counts[1] is not None and _do_intervals_meet(counts[0], counts[1]):
         n_known = f"{counts[0][1]} and {counts[1][1]}"
-        return f"{text}: with {n_known} labels that can be told the data carries no claim of a change."
-    return text + (", below chance: such pairs teach errors." if end < 0.5 <= start else ".")
+        return f"{text}{warning}: with {n_known} labels that can be told the data carries no claim of a change."
+    return f"{text}{warning}."
 
 
 def tell_agreement(arm: Arm) -> str | None:
     """Where the agreement with the previous model and with the anchor went, and what it can still tell."""
-    previous, anchor = arm.list_measured("tau_previous"), arm.list_measured("tau_anchor")
-    if len(previous) < 2:
+    # At M1 the base model's log-likelihood, the anchor under another name, stands in for the previous model's reward.
+    previous = [(model, tau) for model, tau in arm.list_measured("tau_previous") if model.index >= 2]
+    anchor = arm.list_measured("tau_anchor")
+    if not previous:
         return None
     text = f"{arm.title}: tau to the previous model {_describe_tau(previous)}"
     is_saturated = previous[-1][1] >= SATURATED_TAU
@@ -141,15 +190,17 @@ def tell_length(arm: Arm) -> str | None:
 
 
 def tell_difference(arm: Arm, baseline: Arm) -> str:
-    """How two arms differ at the last model that both evaluated."""
+    """How two arms differ at the last model that both evaluated, on the items that both answered."""
     pair = find_last_common(arm.results, baseline.results)
     if pair is None:
         return f"{arm.title} and {baseline.title} have no evaluated model in common, so they cannot be compared."
     model, other = pair
     test = compute_paired_test(model, other)
-    figures = f"At {model.name} {arm.title} has {_percent(model)} and {baseline.title} {_percent(other)}"
     if test is None:
+        figures = f"At {model.name} {arm.title} has {_percent(model)} and {baseline.title} {_percent(other)}"
         return f"{figures}, on different items, so no paired test can be made."
+    shares = [f"{format_percent(accuracy)} %" for accuracy in (test.first_accuracy, test.second_accuracy)]
+    figures = f"At {model.name} {arm.title} has {shares[0]} and {baseline.title} {shares[1]}"
     if test.n_first_only == test.n_second_only == 0:
         return f"{figures}: they are right on the same of the {test.n_items} items."
     detail = f"exact McNemar on {test.n_items} shared items: {test.n_first_only} only {arm.title}, "
@@ -157,6 +208,8 @@ def tell_difference(arm: Arm, baseline: Arm) -> str:
     if test.is_significant:
         better = arm.title if test.n_first_only > test.n_second_only else baseline.title
         return f"{figures}: {better} is better ({detail})."
+    if test.is_split:
+        return f"{figures}, but the tasks disagree, so neither is better ({detail})."
     return f"{figures}: the data carries no claim of a difference ({detail})."
 
 
@@ -170,28 +223,34 @@ def find_last_common(
     return None if last is None else (last, others[last.name])
 
 
-def _describe_change(first: ModelResult, last: ModelResult, *, short: bool = False) -> str:
-    test = compute_paired_test(first, last)
-    change = (last.accuracy or 0.0) - (first.accuracy or 0.0)
-    verb = _choose_verb(change, ("rose", "fell", "stayed"))
-    start = "" if short else f" from {_percent(first)} ({first.name})"
-    if verb == "stayed":
+def _describe_change(first: ModelResult, last: ModelResult, test: PairedTest, *, short: bool = False) -> str:
+    """From one model to another, both on the items of the test."""
+    change = test.second_accuracy - test.first_accuracy
+    if _choose_verb(change, ("rose", "fell", "stayed")) == "stayed" and not test.is_significant and not test.is_split:
         return f"stayed at {_percent(last)} ({last.name})"
-    return f"{verb}{start} to {_percent(last)} ({last.name}{_describe_test(test)})"
-
-
-def _describe_test(test: PairedTest | None) -> str:
-    if test is None:
-        return ", on different items"
+    verb = ("rose" if change > 0 else "fell") if test.is_significant else "went"
+    start = "" if short else f" from {_percent(first)} ({first.name})"
     p_value = format_p_value(test.p_value)
-    return f", {p_value}" if test.is_significant else f", {p_value}: not to be told from chance on {test.n_items} items"
+    claim = "" if test.is_significant else ": the tasks disagree" if test.is_split else ": no claim of a change"
+    return f"{verb}{start} to {_percent(last)} ({last.name}, {p_value}{claim})"
 
 
 def _describe_tau(known: Sequence[tuple[ModelResult, float]]) -> str:
-    start, end = known[0][1], known[-1][1]
+    (first, start), (last, end) = known[0], known[-1]
+    if len(known) == 1:
+        return f"was {format_signed(end)} ({last.name})"
     if abs(end - start) < LEAST_TAU_CHANGE:
         return f"stayed near {format_signed(end)}"
-    return f"{'rose' if end > start else 'fell'} from {format_signed(start)} to {format_signed(end)}"
+    verb = "rose" if end > start else "fell"
+    return f"{verb} from {format_signed(start)} ({first.name}) to {format_signed(end)} ({last.name})"
+
+
+def _is_below_chance(model: ModelResult) -> bool:
+    """Whether all of the 95 % interval of the share of right labels is below one half."""
+    from engine.method.statistics import compute_wilson_interval
+
+    counts = _count_labels(model)
+    return counts is not None and compute_wilson_interval(*counts)[1] < 0.5
 
 
 def _count_labels(model: ModelResult) -> tuple[int, int] | None:

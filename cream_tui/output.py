@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,9 @@ from cream_tui.text import make_visible
 _GAP = 2
 _TEXT_WIDTH = 78
 _LEAST_FLEXIBLE_WIDTH = 6
+_NO_BREAK = "\xa0"
+# Spaces at which a line does not end: 75.0 %, p = 0.013.
+_KEPT_TOGETHER = re.compile(r"(?<=\d) (?=%)|(?<=\bp) (?=[=<])|(?<=\bp [=<]) (?=\d)|(?<=C) (?==)|(?<=C =) (?=\d)")
 _SGR = {
     "bold": "1",
     "dim": "2",
@@ -103,7 +107,9 @@ def print_paragraph(text: str) -> None:
     import textwrap
 
     width = min(_TEXT_WIDTH, find_width() or _TEXT_WIDTH)
-    print_text("\n".join(textwrap.wrap(make_visible(text), width, subsequent_indent="  ")))
+    glued = _KEPT_TOGETHER.sub(_NO_BREAK, make_visible(text))
+    lines = textwrap.wrap(glued, width, subsequent_indent="  ", break_on_hyphens=False)
+    print_text("\n".join(lines).replace(_NO_BREAK, " "))
 
 
 def print_facts(facts: Iterable[tuple[str, str | Cell]], *, indent: int = 0) -> None:

@@ -18,6 +18,7 @@ from cream_tui.result_table import RESULT_COLUMNS, build_result_rows, describe_r
 from cream_tui.results import ModelResult
 from cream_tui.snapshots import RunSnapshot, SnapshotReader
 from cream_tui.stage_view import StageView, describe_stage, estimate_time_left
+from cream_tui.styles import RUN_STYLES, STAGE_STYLES
 from cream_tui.text import make_visible
 from cream_tui.units import format_duration
 from db.queries import open_reader, read_data_version
@@ -29,15 +30,6 @@ POLL_S = 0.25
 TICK_S = 1.0
 BAR_WIDTH = 16
 _MARKS = {"done": "✓", "reused": "✓", "failed": "✗", "interrupted": "✗", "running": "▸", "waiting": "…", "pending": "·"}
-_STYLES = {
-    "done": "green",
-    "reused": "green",
-    "failed": "red",
-    "running": "cyan",
-    "waiting": "yellow",
-    "pending": "dim",
-}
-_STATE_STYLES = {"running": "cyan", "done": "green", "failed": "red", "stopped": "yellow", "stale": "red"}
 
 
 def follow(root: Path, run_ids: Sequence[str], *, is_kept: bool = True) -> list[RunSnapshot]:
@@ -179,7 +171,7 @@ def _lay_out_head(snapshot: RunSnapshot) -> Line:
         facts.append("loading torch, transformers and trl")
     if left is not None:
         facts.append(f"about {format_duration(left)} left")
-    style = _STATE_STYLES.get(snapshot.state, "")
+    style = RUN_STYLES.get(snapshot.state, "")
     return [
         Cell(make_visible(run.name), "bold"),
         Cell("  "),
@@ -198,7 +190,7 @@ def _lay_out_stages(stages: Sequence[StageView], width: int, n_lines: int) -> li
 
 
 def _lay_out_stage(stage: StageView, label_width: int, width: int) -> Line:
-    style = _STYLES.get(stage.status, "")
+    style = STAGE_STYLES.get(stage.status, "")
     line: Line = [Cell(f"  {_MARKS.get(stage.status, ' ')} ", style)]
     line.append(Cell(make_visible(stage.label).ljust(label_width) + "  ", "dim" if stage.status == "pending" else ""))
     used = label_width + 6

@@ -25,7 +25,10 @@ RESULT_COLUMNS = (
 )
 # What fits beside the name of a run.
 SHORT_RESULT_COLUMNS = RESULT_COLUMNS[:-2]
-LEGEND = "tau, C, labels, tokens: of the pairs that this model made for the next one."
+_LEGEND = "tau, C, labels, tokens: of the pairs that this model made for the next one."
+STAND_IN_LEGEND = "* M0 has no implicit reward: its log-likelihood stands in (first_iteration)."
+# The iteration in which the previous model is M0, the reference of all rewards.
+STAND_IN_ITERATION = 1
 
 
 def build_result_row(model: ModelResult) -> list[str | Cell]:
@@ -34,13 +37,18 @@ def build_result_row(model: ModelResult) -> list[str | Cell]:
         Cell(model.name, "bold"),
         format_percent(model.accuracy),
         Cell(format_interval(model.interval), "dim"),
-        format_signed(model.get("tau_previous")),
+        format_signed(model.get("tau_previous")) + ("*" if _has_stand_in(model) else " "),
         format_signed(model.get("tau_anchor")),
         format_number(model.get("confidence")),
         format_percent(model.get("label_accuracy")),
         format_number(model.get("chosen_n_tokens"), 1),
         format_number(model.get("rejected_n_tokens"), 1),
     ]
+
+
+def build_legend(results: Iterable[ModelResult]) -> str:
+    """What a reader of the rows must know, in one line or two."""
+    return "\n".join([_LEGEND, STAND_IN_LEGEND] if any(map(_has_stand_in, results)) else [_LEGEND])
 
 
 def build_result_rows(results: Iterable[ModelResult]) -> list[list[str | Cell]]:
@@ -58,6 +66,7 @@ def build_record(model: ModelResult) -> dict[str, Any]:
             {"task": task.task, "n_correct": task.n_correct, "n_items": task.n_items, "accuracy": task.accuracy}
             for task in model.tasks
         ],
+        "changed_share": model.changed_share,
         **{name: model.get(name) for name in sorted(model.measures)},
     }
 
@@ -67,12 +76,17 @@ def describe_result(model: ModelResult) -> str:
     parts = []
     if model.tasks:
         parts.append(f"accuracy {format_percent(model.accuracy)} % ({format_interval(model.interval)})")
-    for title, name in (("tau to previous", "tau_previous"), ("to anchor", "tau_anchor")):
-        if model.get(name) is not None:
+    for title, name in (("tau to previous", "tau_previous"), ("tau to anchor", "tau_anchor")):
+        if model.get(name) is not None and not (name == "tau_previous" and _has_stand_in(model)):
             parts.append(f"{title} {format_signed(model.get(name))}")
     if model.get("label_accuracy") is not None:
         parts.append(f"labels right {format_percent(model.get('label_accuracy'))} %")
     return f"{model.name}  " + ("  ".join(parts) or MISSING)
+
+
+def _has_stand_in(model: ModelResult) -> bool:
+    """Whether its tau to the previous model is one to M0's log-likelihood."""
+    return model.index == STAND_IN_ITERATION and model.get("tau_previous") is not None
 
 
 def build_task_rows(results: Sequence[ModelResult]) -> list[list[str | Cell]]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from db.labels import find_model_name
 from db.rows import EvaluationRow, RunMetric, StageRow
 
 Interval = tuple[float, float]
+Item = tuple[str, str]
+SIGNIFICANCE = 0.05
 # Which metric of which stage of iteration t describes model M_t.
 _MEASURES: Mapping[str, tuple[str, ...]] = {
     "sample": ("n_responses", "truncated_rate", "distinct_share", "mean_n_tokens", "correct_rate"),
@@ -29,7 +32,11 @@ _MEASURES: Mapping[str, tuple[str, ...]] = {
         "median_margin",
     ),
 }
-_WANTED = frozenset(name for names in _MEASURES.values() for name in names)
+# The metric of the training that made a model.
+_CHANGED_SHARE = "changed_share"
+_WANTED = frozenset(name for names in _MEASURES.values() for name in names) | {_CHANGED_SHARE}
+# Two means of the same counts may differ in the last bits.
+_LEAST_DIFFERENCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +61,14 @@ class ModelResult:
         tasks: Its evaluation; empty where there is none yet.
         measures: Summaries of the iteration in which it sampled, by metric name; empty for M0 and the last model.
         items: Whether it got each (task, item id) right.
+        changed_share: Share of its saved weights that differ from those it was trained from; None where unknown.
     """
 
     name: str
     tasks: tuple[TaskCount, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)
-    items: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    items: Mapping[Item, bool] = field(default_factory=dict)
+    changed_share: float | None = None
 
     @property
     def index(self) -> int:
@@ -104,29 +113,64 @@ class PairedTest:
 
     Attributes:
         n_items: Shared items.
-        n_first_only, n_second_only: Items that only one of them got right.
+        n_first_only, n_second_only: Items that only one of them got right, of all tasks together.
+        first_accuracy, second_accuracy: Mean over tasks, on the shared items.
     """
 
     n_items: int
     n_first_only: int
     n_second_only: int
     p_value: float
+    first_accuracy: float
+    second_accuracy: float
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the mean over tasks and all items together point to different sides: then tasks disagree."""
+        difference = self.first_accuracy - self.second_accuracy
+        by_task = 0 if abs(difference) < _LEAST_DIFFERENCE else math.copysign(1, difference)
+        return by_task != (self.n_first_only > self.n_second_only) - (self.n_first_only < self.n_second_only)
 
     @property
     def is_significant(self) -> bool:
-        return self.p_value < 0.05
+        """Whether it carries a claim."""
+        return self.p_value < SIGNIFICANCE and not self.is_split
 
 
 def compute_paired_test(first: ModelResult, second: ModelResult) -> PairedTest | None:
     """The test of two models; None where they share no items."""
     from engine.method.statistics import compute_mcnemar
 
-    shared = first.items.keys() & second.items.keys()
-    if not shared:
+    first, second = restrict_to_shared([first, second])
+    if first.accuracy is None or second.accuracy is None:
         return None
-    n_first = sum(first.items[item] and not second.items[item] for item in shared)
-    n_second = sum(second.items[item] and not first.items[item] for item in shared)
-    return PairedTest(len(shared), n_first, n_second, compute_mcnemar(n_first, n_second))
+    n_first = sum(is_right and not second.items[item] for item, is_right in first.items.items())
+    n_second = sum(is_right and not first.items[item] for item, is_right in second.items.items())
+    p_value = compute_mcnemar(n_first, n_second)
+    return PairedTest(len(first.items), n_first, n_second, p_value, first.accuracy, second.accuracy)
+
+
+def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values, in their order, corrected for their number.
+
+    Source: Holm 1979, a simple sequentially rejective multiple test procedure.
+    """
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, k in enumerate(sorted(range(len(p_values)), key=lambda k: p_values[k])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[k]))
+        adjusted[k] = highest
+    return adjusted
+
+
+def restrict_to_shared(models: Sequence[ModelResult]) -> list[ModelResult]:
+    """The models with no other items than those that all of them answered."""
+    shared = set(models[0].items).intersection(*(model.items for model in models[1:]))
+    return [
+        replace(model, items=items, tasks=_count_tasks(items))
+        for model in models
+        for items in [{item: is_right for item, is_right in model.items.items() if item in shared}]
+    ]
 
 
 def build_results(
@@ -138,13 +182,20 @@ def build_results(
         evaluations: The items of every finished evaluation, by model name.
     """
     measures: dict[str, dict[str, float]] = {}
+    changed: dict[str, float] = {}
     for metric in metrics:
         if metric.step == 0 and metric.name in _MEASURES.get(metric.stage, ()):
             measures.setdefault(f"M{metric.iteration}", {})[metric.name] = metric.value
-    trained = {f"M{stage.iteration + 1}" for stage in stages if stage.name == "train" and stage.state == "done"}
+        elif metric.step == 0 and (metric.stage, metric.name) == ("train", _CHANGED_SHARE):
+            changed[f"M{metric.iteration + 1}"] = metric.value
+    stages = list(stages)
+    trainings = [stage for stage in stages if stage.name == "train"]
+    trained = {f"M{stage.iteration + 1}" for stage in trainings if stage.state == "done"}
+    if "M0" in evaluations and trainings and all(stage.iteration > 0 for stage in trainings):
+        evaluations = {**evaluations, "M1": evaluations["M0"]}  # without SFT M1 is M0
     names = {"M0"} | trained | measures.keys() | evaluations.keys()
     return [
-        _build_model(name, evaluations.get(name, ()), measures.get(name, {}))
+        _build_model(name, evaluations.get(name, ()), measures.get(name, {}), changed.get(name))
         for name in sorted(names, key=lambda name: int(name[1:]))
     ]
 
@@ -176,8 +227,7 @@ class ResultReader:
 
 def find_evaluated_model(stage: StageRow) -> str:
     """The model that an evaluate stage evaluates, which its label names."""
-    name = stage.label.rsplit(" ", 1)[-1]
-    return name if name[:1] == "M" and name[1:].isdigit() else f"M{stage.iteration + 1}"
+    return find_model_name(stage.label) or f"M{stage.iteration + 1}"
 
 
 def find_last_evaluated(results: Sequence[ModelResult]) -> ModelResult | None:
@@ -185,10 +235,18 @@ def find_last_evaluated(results: Sequence[ModelResult]) -> ModelResult | None:
     return next((model for model in reversed(results) if model.tasks), None)
 
 
-def _build_model(name: str, rows: Sequence[EvaluationRow], measures: Mapping[str, float]) -> ModelResult:
+def _build_model(
+    name: str, rows: Sequence[EvaluationRow], measures: Mapping[str, float], changed_share: float | None
+) -> ModelResult:
     items = {(row.task, row.item_id): row.correct for row in rows}
-    tasks = tuple(
-        TaskCount(task, sum(row.correct for row in rows if row.task == task), sum(row.task == task for row in rows))
-        for task in dict.fromkeys(row.task for row in rows)
-    )
-    return ModelResult(name, tasks, dict(measures), items)
+    return ModelResult(name, _count_tasks(items), dict(measures), items, changed_share)
+
+
+def _count_tasks(items: Mapping[Item, bool]) -> tuple[TaskCount, ...]:
+    """Right and all items by task, in the order of their first appearance."""
+    counts: dict[str, list[int]] = {}
+    for (task, _), is_right in items.items():
+        count = counts.setdefault(task, [0, 0])
+        count[0] += is_right
+        count[1] += 1
+    return tuple(TaskCount(task, n_correct, n_items) for task, (n_correct, n_items) in counts.items())

@@ -141,7 +141,7 @@ def describe_stage(stage: StageView) -> str:
     if stage.status == "done":
         return "  ".join(part for part in (format_duration(stage.elapsed_s), amount) if part)
     if stage.status == "failed":
-        return (stage.error or "failed").split("\n")[0]
+        return (stage.error or "failed").split("\n")[0].removeprefix(f"{stage.label}: ")
     if stage.status == "pending":
         return ""
     progress = f"{format_count(stage.n_done)}/{format_count(stage.n_total)}" if stage.n_total else amount

@@ -32,14 +32,6 @@ def make_visible(text: str, *, keep_newlines: bool = False, keep_tabs: bool = Fa
     return text
 
 
-def make_line(text: str, width: int) -> str:
-    """The text made visible, on one line of at most ``width`` characters, with … where it was cut."""
-    line = make_visible(text[: width + 1])
-    if len(line) > width or len(text) > width:
-        return line[: max(0, width - 1)] + "…"
-    return line
-
-
 def _show(found: re.Match[str]) -> str:
     character = found[0]
     code = ord(character)

@@ -6,7 +6,6 @@ Knows how things are written. Must not know where they come from. A missing numb
 from __future__ import annotations
 
 import math
-from datetime import datetime
 
 MISSING = "–"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -89,8 +88,3 @@ def format_rate(per_second: float) -> str:
     if per_second >= 100:
         return f"{per_second:,.0f}/s"
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{per_second:.2f}/s"
-
-
-def format_time(at: float | None) -> str:
-    """A moment in local time: 2025-11-23 13:42:05."""
-    return MISSING if at is None else datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")

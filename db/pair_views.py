@@ -30,8 +30,8 @@ _SORTS = {
 PAIR_SORTS = tuple(_SORTS)
 
 _DEFAULT_FIRST_ITERATION = "mean_loglik"
-# previous: what the ranking of an iteration is compared with. In iteration 1 there is no implicit reward of the previous
-# model; a log-likelihood of the base model stands in its place, or nothing, as the configuration of that iteration says.
+# previous: what the ranking of an iteration is compared with. In iteration 1 the previous model has no implicit reward;
+# a log-likelihood of the base model stands in its place, or nothing, as the configuration of that iteration says.
 _STAND_INS = {"mean_loglik": "mean_loglik:M0", "sum_loglik": "sum_loglik:M0", "skip": None}
 _VIEW = """
 WITH link AS (

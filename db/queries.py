@@ -143,9 +143,10 @@ def read_run_checkpoints(c: sqlite3.Connection, run_id: str, root: Path) -> list
     """
     base = fetch_rows(
         c,
-        "SELECT r.base_folder, r.base_digest, count(l.stage_id) > 0 AND NOT total(s.name = 'train' AND l.iteration = 0) "
-        "AS is_untuned FROM run r LEFT JOIN run_stage l ON l.run_id = r.run_id "
-        "LEFT JOIN stage s ON s.stage_id = l.stage_id WHERE r.run_id = ? GROUP BY r.run_id",
+        "SELECT r.base_folder, r.base_digest, "
+        "count(l.stage_id) > 0 AND NOT total(s.name = 'train' AND l.iteration = 0) AS is_untuned "
+        "FROM run r LEFT JOIN run_stage l ON l.run_id = r.run_id LEFT JOIN stage s ON s.stage_id = l.stage_id "
+        "WHERE r.run_id = ? GROUP BY r.run_id",
         (run_id,),
     )
     trained = fetch_rows(

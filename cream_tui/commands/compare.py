@@ -9,7 +9,7 @@ from typing import Any
 from cream_tui import diagnostics, output
 from cream_tui.narrative import Arm, find_last_common, tell_difference
 from cream_tui.output import Cell, Column
-from cream_tui.result_table import LEGEND, SHORT_RESULT_COLUMNS, build_record, build_result_row
+from cream_tui.result_table import SHORT_RESULT_COLUMNS, build_legend, build_record, build_result_row
 from cream_tui.results import ModelResult, compute_paired_test, read_results
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
@@ -32,7 +32,7 @@ def compare(store: str | None, references: Sequence[str], *, as_json: bool) -> i
         output.print_json(_build_record(runs, results, differences))
         return ExitCode.DONE
     output.print_table(_COLUMNS, _build_rows(runs, results))
-    output.print_text(LEGEND, "dim")
+    output.print_text(build_legend([model for models in results for model in models]), "dim")
     output.print_text()
     if differences:
         columns = [Column("setting"), *(Column(make_visible(run.name), is_flexible=True) for run in runs)]
@@ -101,6 +101,8 @@ def _build_record(
                     "run": run.name,
                     "baseline": runs[0].name,
                     "n_items": test.n_items,
+                    "run_accuracy": test.first_accuracy,
+                    "baseline_accuracy": test.second_accuracy,
                     "n_run_only": test.n_first_only,
                     "n_baseline_only": test.n_second_only,
                     "p_value": test.p_value,

@@ -8,7 +8,7 @@ from pathlib import Path
 from cream_tui import diagnostics, output
 from cream_tui.narrative import Arm, tell
 from cream_tui.output import Cell
-from cream_tui.result_table import LEGEND, RESULT_COLUMNS, build_record, build_result_rows
+from cream_tui.result_table import RESULT_COLUMNS, build_legend, build_record, build_result_rows
 from cream_tui.results import read_results
 from cream_tui.stores import format_command, open_run_reader
 from cream_tui.text import make_visible
@@ -31,43 +31,42 @@ def demo(store: str | None, *, is_quick: bool, seed: int, as_json: bool) -> int:
     diagnostics.narrate("Two runs share M0, M1 and the first responses: CREAM, and plain self-rewarding (SRLM).\n")
     from cream_tui.commands.run import follow_to_end, tell_closed
 
-    runs: list[RunRow] = []
+    started: list[tuple[str, RunRow]] = []
     try:
-        code = _start(root, runs, is_quick=is_quick, seed=seed)
+        code = _start(root, started, is_quick=is_quick, seed=seed)
     except KeyboardInterrupt:
-        if runs:
-            tell_closed(store, runs)
+        if started:
+            tell_closed(store, [run for _, run in started])
         return diagnostics.ViewExit.CLOSED
-    if not runs:
+    if not started:
         return code
-    ended = follow_to_end(root, store, runs, is_kept=False)
+    ended = follow_to_end(root, store, [run for _, run in started], is_kept=False)
     if ended != diagnostics.ViewExit.CLOSED:
-        _print(store, runs, as_json=as_json)
+        _print(store, started, as_json=as_json)
     return ended or code
 
 
-def _start(root: Path, runs: list[RunRow], *, is_quick: bool, seed: int) -> int:
-    """Start the arms, into ``runs``; an arm that cannot start is reported, and its exit code returned."""
+def _start(root: Path, started: list[tuple[str, RunRow]], *, is_quick: bool, seed: int) -> int:
+    """Start the arms, into ``started`` with their titles; one that cannot start is reported, its exit code returned."""
     from engine.config.load import load_run_config
     from engine.runtime.control import start_run
 
     code = int(ExitCode.DONE)
-    for method, _ in ARMS:
+    for method, title in ARMS:
         try:
             config = load_run_config(
                 CONFIG, overrides=QUICK if is_quick else (), method=method, seed=seed, name=f"demo-{method}"
             )
-            runs.append(start_run(root, config, tags=(TAG,)))
+            started.append((title, start_run(root, config, tags=(TAG,))))
         except (CreamError, StoreError) as error:
             code = diagnostics.report(error)
     return code
 
 
-def _print(store: str | None, runs: Sequence[RunRow], *, as_json: bool) -> None:
+def _print(store: str | None, started: Sequence[tuple[str, RunRow]], *, as_json: bool) -> None:
+    runs = [run for _, run in started]
     with open_run_reader(store) as (_, connection):
-        arms = [
-            Arm(title, tuple(read_results(connection, run.run_id))) for (_, title), run in zip(ARMS, runs, strict=True)
-        ]
+        arms = [Arm(title, tuple(read_results(connection, run.run_id))) for title, run in started]
     sentences = tell(arms)
     if as_json:
         output.print_json(
@@ -83,7 +82,7 @@ def _print(store: str | None, runs: Sequence[RunRow], *, as_json: bool) -> None:
     for run, arm in zip(runs, arms, strict=True):
         output.print_lines([[], [Cell(make_visible(run.name), "bold"), Cell(f"  {arm.title}", "dim")]])
         output.print_table(RESULT_COLUMNS, build_result_rows(arm.results), indent=2)
-    output.print_text(LEGEND, "dim")
+    output.print_text(build_legend([model for arm in arms for model in arm.results]), "dim")
     output.print_text()
     for sentence in sentences:
         output.print_paragraph(sentence)

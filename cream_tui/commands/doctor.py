@@ -98,6 +98,7 @@ def find_machine() -> list[Finding]:
     if memory is not None:
         total, available = memory
         findings.append(Finding("machine", "memory", f"{format_bytes(available)} free of {format_bytes(total)}"))
+    findings.append(Finding("machine", "threads", f"{find_threads()} per process of a run (resources.threads)"))
     for name in _THREAD_VARIABLES:
         if name in os.environ:
             findings.append(Finding("machine", name, os.environ[name]))
@@ -106,6 +107,13 @@ def find_machine() -> list[Finding]:
         Finding("machine", "gpu", "an NVIDIA driver is loaded" if has_driver else "no NVIDIA driver: runs use the CPU")
     )
     return findings
+
+
+def find_threads() -> int:
+    """Threads of torch in a run whose configuration says nothing else; variables of the shell do not count there."""
+    from engine.config.evaluation import ResourcesConfig
+
+    return ResourcesConfig().threads
 
 
 def read_memory(path: Path) -> tuple[int, int] | None:

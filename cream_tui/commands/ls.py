@@ -9,6 +9,7 @@ from typing import Any
 from cream_tui import diagnostics, output
 from cream_tui.output import Cell, Column
 from cream_tui.stores import is_stale, open_run_reader
+from cream_tui.styles import RUN_STYLES
 from cream_tui.units import format_age, format_percent, format_signed
 from db.exports import format_time
 from db.overview import RunOverview, read_run_overview
@@ -16,7 +17,6 @@ from db.rows import Lease
 from engine.errors import ExitCode, find_nearest
 
 STATES = ("queued", "running", "done", "failed", "stopped", "stale")
-STATE_STYLES = {"running": "cyan", "done": "green", "failed": "red", "stopped": "yellow", "stale": "red"}
 
 _COLUMNS = (
     Column("run"),
@@ -78,7 +78,7 @@ def _build_row(run: RunOverview, stale: bool, now: float) -> list[str | Cell]:
         run.name,
         run.method,
         str(run.seed),
-        Cell(state, STATE_STYLES.get(state, "")),
+        Cell(state, RUN_STYLES.get(state, "")),
         f"{run.n_stages_done}/{run.n_stages}",
         format_percent(run.accuracy),
         format_signed(run.tau_previous),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cream_tui import diagnostics, output
 from cream_tui.output import Cell, Line
+from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
 from cream_tui.units import format_number, format_signed
@@ -72,12 +73,18 @@ def pairs(store: str | None, run: str, wish: Wish, *, as_json: bool) -> int:
 def _print(pairs: Sequence[PairView]) -> None:
     for pair in pairs:
         output.print_lines([*_lay_out(pair), []])
+    if any(map(_has_stand_in, pairs)):
+        output.print_text(STAND_IN_LEGEND, "dim")
+
+
+def _has_stand_in(pair: PairView) -> bool:
+    return pair.iteration == STAND_IN_ITERATION and pair.tau_previous is not None
 
 
 def _lay_out(pair: PairView) -> list[Line]:
     facts = [
         ("margin", format_number(pair.margin)),
-        ("tau", format_signed(pair.tau_previous)),
+        ("tau", format_signed(pair.tau_previous) + ("*" if _has_stand_in(pair) else "")),
         ("anchor", format_signed(pair.tau_anchor)),
         ("consistency", format_number(pair.consistency_rate)),
         ("C", format_number(pair.confidence)),

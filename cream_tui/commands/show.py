@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cream_tui import diagnostics, output
+from cream_tui.narrative import tell_small_changes
 from cream_tui.output import Cell, Column
 from cream_tui.result_table import (
-    LEGEND,
     RESULT_COLUMNS,
+    build_legend,
     build_record,
     build_result_rows,
     build_task_rows,
@@ -21,15 +23,14 @@ from cream_tui.result_table import (
 from cream_tui.snapshots import RunSnapshot, read_snapshot
 from cream_tui.stage_view import StageView, describe_stage
 from cream_tui.stores import format_command, open_run_reader
+from cream_tui.styles import RUN_STYLES, STAGE_STYLES
 from cream_tui.text import make_visible
 from cream_tui.units import format_age, format_duration
 from db.exports import format_time
 from db.queries import find_run, read_attempts, read_lease, read_run_checkpoints, read_run_metrics
-from db.rows import RunCheckpoint, RunRow
+from db.rows import RunCheckpoint, RunMetric, RunRow
 from engine.errors import ExitCode
 
-STATUS_STYLES = {"running": "cyan", "waiting": "yellow", "done": "green", "reused": "green", "failed": "red"}
-STATE_STYLES = {"running": "cyan", "done": "green", "failed": "red", "stopped": "yellow", "stale": "red"}
 _STAGE_COLUMNS = (Column("stage"), Column("state"), Column("", is_flexible=True))
 
 
@@ -40,6 +41,7 @@ def show(store: str | None, run: str, *, as_json: bool) -> int:
         snapshot = read_snapshot(connection, found.run_id)
         checkpoints = read_run_checkpoints(connection, found.run_id, root)
         log = find_log(connection, root, found.run_id)
+        missing = read_run_metrics(connection, found.run_id, names=("n_missing",))
         if as_json:
             output.print_json(_build_record(connection, snapshot, checkpoints, log))
             return ExitCode.DONE
@@ -47,6 +49,7 @@ def show(store: str | None, run: str, *, as_json: bool) -> int:
     _print_stages(snapshot)
     _print_results(snapshot)
     _print_models(checkpoints)
+    _print_warnings(snapshot, missing)
     _print_end(snapshot, log, store)
     return ExitCode.DONE
 
@@ -65,7 +68,7 @@ def _print_head(snapshot: RunSnapshot) -> None:
     output.print_lines([[Cell(make_visible(run.name), "bold")]])
     facts: list[tuple[str, str | Cell]] = [
         ("run", run.run_id),
-        ("state", Cell(snapshot.state, STATE_STYLES.get(snapshot.state, ""))),
+        ("state", Cell(snapshot.state, RUN_STYLES.get(snapshot.state, ""))),
         ("method", f"{run.method}, seed {run.seed}, {run.iterations} iterations"),
         ("created", f"{(format_time(run.created_at) or '')[:19].replace('T', ' ')} UTC ({_describe_age(run)})"),
     ]
@@ -86,7 +89,7 @@ def _describe_age(run: RunRow) -> str:
 def _print_stages(snapshot: RunSnapshot) -> None:
     output.print_text()
     rows = [
-        (stage.label, Cell(stage.status, STATUS_STYLES.get(stage.status, "dim")), Cell(describe_stage(stage), "dim"))
+        (stage.label, Cell(stage.status, STAGE_STYLES.get(stage.status, "")), Cell(describe_stage(stage), "dim"))
         for stage in snapshot.stages
     ]
     output.print_table(_STAGE_COLUMNS, rows)
@@ -98,7 +101,7 @@ def _print_results(snapshot: RunSnapshot) -> None:
         return
     output.print_text()
     output.print_table(RESULT_COLUMNS, rows)
-    output.print_text(LEGEND, "dim")
+    output.print_text(build_legend(snapshot.results), "dim")
     task_rows = build_task_rows(snapshot.results)
     if task_rows:
         output.print_text()
@@ -109,6 +112,15 @@ def _print_results(snapshot: RunSnapshot) -> None:
 def _print_models(checkpoints: list[RunCheckpoint]) -> None:
     output.print_text()
     output.print_table((Column("model"), Column("folder")), [(model.name, model.folder) for model in checkpoints])
+
+
+def _print_warnings(snapshot: RunSnapshot, missing: Sequence[RunMetric]) -> None:
+    lines = tell_small_changes(snapshot.results)
+    lines += [f"{metric.label}: {metric.value:,.0f} responses have no score" for metric in missing if metric.value > 0]
+    if lines:
+        diagnostics.narrate()
+    for line in lines:
+        diagnostics.warn(make_visible(line))
 
 
 def _print_end(snapshot: RunSnapshot, log: Path | None, store: str | None) -> None:
@@ -170,12 +182,15 @@ def _build_stage_record(stage: StageView) -> dict[str, Any]:
 
 
 def _collect_metrics(connection: sqlite3.Connection, snapshot: RunSnapshot) -> list[dict[str, Any]]:
-    """Summaries by iteration and stage; evaluations stand with their models."""
-    collected: dict[tuple[int, str], dict[str, float]] = {}
+    """Summaries by stage; evaluations stand with their models."""
+    collected: dict[tuple[int, str, str], dict[str, float]] = {}
     for metric in read_run_metrics(connection, snapshot.run.run_id):
         if metric.step == 0 and metric.stage not in ("evaluate", "train"):
-            collected.setdefault((metric.iteration, metric.stage), {})[metric.name] = metric.value
-    return [{"iteration": iteration, "stage": stage, **values} for (iteration, stage), values in collected.items()]
+            collected.setdefault((metric.iteration, metric.stage, metric.label), {})[metric.name] = metric.value
+    return [
+        {"iteration": iteration, "stage": stage, "label": label, **values}
+        for (iteration, stage, label), values in collected.items()
+    ]
 
 
 def _load_json(text: str) -> Any:

@@ -29,6 +29,7 @@ from engine.runtime.process import build_lease
 
 N_PROMPTS = 4
 N_ITEMS = 40
+BASE = ("/models/m0", "m0")
 SHARED = ("evaluate M0", "train M1 (SFT)", "evaluate M1", "sample t=1", "score t=1")
 # Everything that once broke a CSV reader or a terminal: quotes, line ends, NA, empty, escapes, C1, bidi, zero width.
 NASTY = (
@@ -57,7 +58,9 @@ def plan(own: str, iterations: int = 2) -> list[NewStage]:
     ]
 
 
-def new_run(name: str, method: str = "cream", tags: tuple[str, ...] = (), iterations: int = 2) -> NewRun:
+def new_run(
+    name: str, method: str = "cream", tags: tuple[str, ...] = (), iterations: int = 2, base: tuple[str, str] = BASE
+) -> NewRun:
     config = {"name": name, "seed": 0, "iterations": iterations, "method": {"name": method}, "training": {"beta": 2.0}}
     return NewRun(
         name=name,
@@ -67,8 +70,8 @@ def new_run(name: str, method: str = "cream", tags: tuple[str, ...] = (), iterat
         config_json=json.dumps(config),
         config_digest=f"digest-{method}",
         lineage_json="[]",
-        base_folder="/models/m0",
-        base_digest="m0",
+        base_folder=base[0],
+        base_digest=base[1],
         provenance_json="{}",
         tags=tags,
     )
@@ -90,9 +93,10 @@ class Recorder:
         last_label: str | None = None,
         accuracies: tuple[float, ...] = (0.5, 0.7, 0.8, 0.6),
         is_live: bool = False,
+        base: tuple[str, str] = BASE,
     ) -> RunRow:
         """Record a run up to the stage ``last_label``, else to its end; its supervisor is gone, or this process."""
-        run = writes.create_run(self.store, new_run(name, method, tags), plan(method))
+        run = writes.create_run(self.store, new_run(name, method, tags, base=base), plan(method))
         dead = Lease(run.run_id, f"token-{run.run_id}", os.getpid(), 1.0, "elsewhere", 5.0)
         lease = build_lease(run.run_id) if is_live else dead
         writes.acquire_lease(self.store, lease, is_alive=lambda _: False)
@@ -136,6 +140,7 @@ def _build_rows(
     elif name == "train":
         rows += [MetricRow("loss", step, 0.7 - 0.1 * step) for step in range(1, 4)]
         rows.append(CheckpointRow(f"{label}-digest", "m0", f"checkpoints/{label[6:8]}", 10, 100))
+        rows.append(MetricRow("changed_share", 0, 0.0042 if label == "train M3" else 0.97))
     elif name == "sample":
         for n, prompt in enumerate(prompts):
             rows.append(PromptRow(prompt, texts[n % len(texts)], "[]", "2", "sandbox"))
@@ -151,10 +156,12 @@ def _build_rows(
             for prompt in prompts
             for k in range(2)
         ]
+        rows.append(MetricRow("n_missing", 0, 3.0 if t == 2 else 0.0))
     elif name == "agree":
         rows += [
-            AgreementRow(prompt, "kendall", f"implicit:M{t}", f"implicit:M{t - 1}", 1 / 3, 2 / 3, 5, 5, None)
+            AgreementRow(prompt, "kendall", f"implicit:M{t}", against, 1 / 3, 2 / 3, 5, 5, None)
             for prompt in prompts
+            for against in dict.fromkeys((f"implicit:M{t - 1}" if t > 1 else "mean_loglik:M0", "mean_loglik:M0"))
         ]
         tau = 0.5 if t == 1 else 0.93
         rows += [MetricRow("tau_previous", 0, tau), MetricRow("tau_anchor", 0, 0.5 if t == 1 else 0.1)]

@@ -58,16 +58,29 @@ def test_show_json_gives_state_checkpoints_and_results(call: Callable, store_roo
     assert shown["stages"][0]["other_run"] == "demo-srlm"
     assert [model["accuracy"] for model in shown["models"]] == [0.5, 0.7, 0.8, 0.6]
     assert shown["models"][1]["tau_previous"] == 0.5
+    assert [model["changed_share"] for model in shown["models"]] == [None, 0.97, 0.97, 0.0042]
     assert shown["config"]["training"]["beta"] == 2.0
     assert {(row["iteration"], row["stage"]) for row in shown["metrics"]} == {
-        (t, stage) for t in (1, 2) for stage in ("sample", "agree", "pair")
+        (t, stage) for t in (1, 2) for stage in ("sample", "score", "agree", "pair")
     }
+    assert [row["n_missing"] for row in shown["metrics"] if row["label"] == "score t=2"] == [3.0]
+
+
+def test_show_warns_of_weights_that_stayed_and_of_missing_scores(call: Callable, store_root: Path) -> None:
+    warnings = call("show", "demo-cream", "--store", str(store_root)).stderr.splitlines()
+    assert warnings[1:] == [
+        "warning: training changed 0.42 % of the weights of M3: in bfloat16 small updates are rounded away "
+        "(model.dtype: float32 keeps them).",
+        "warning: score t=2: 3 responses have no score",
+    ]
 
 
 def test_show_fits_80_columns_and_aligns(call: Callable, store_root: Path) -> None:
     called = call("show", "demo-cream", "--store", str(store_root))
     lines = called.stdout.splitlines()
-    assert "M1         70.0  54.6–81.9     +0.50   +0.50  0.75     66.7    10.0       9.0" in lines
+    assert "M1         70.0  54.6–81.9    +0.50*   +0.50  0.75     66.7    10.0       9.0" in lines
+    assert "M2         80.0  65.2–89.5    +0.93    +0.10  0.75     66.7    20.0       9.0" in lines
+    assert "* M0 has no implicit reward: its log-likelihood stands in (first_iteration)." in lines
     assert max(len(line) for line in lines if str(store_root) not in line) <= 80
     assert not any(line != line.rstrip() for line in lines)
 
@@ -111,7 +124,8 @@ def test_pairs_sort_filter_and_limit(call: Callable, store_root: Path) -> None:
 
 def test_pairs_are_readable(call: Callable, store_root: Path) -> None:
     shown = call("pairs", "latest", "--limit", "1", "--store", str(store_root)).stdout.splitlines()
-    assert shown[0].startswith("t=1  p1-0  margin 1.00  tau +0.33")
+    assert shown[0].startswith("t=1  p1-0  margin 1.00  tau +0.33*  anchor +0.33")
+    assert shown[-1].startswith("* M0 has no implicit reward")
     assert "  chosen, 2 tokens, right" in shown
     assert "    1 + 1 = 2. #### 2" in shown
 
@@ -123,6 +137,7 @@ def test_compare_tests_against_the_first_run(call: Callable, store_root: Path) -
     (test,) = record["tests"]
     assert (test["model"], test["n_items"], test["n_run_only"], test["n_baseline_only"]) == ("M3", N_ITEMS, 8, 0)
     assert test["p_value"] == pytest.approx(2 / 2**8)
+    assert (test["run_accuracy"], test["baseline_accuracy"]) == (0.6, 0.4)
     assert record["differences"] == [{"key": "method.name", "values": ["srlm", "cream"]}]
 
 
@@ -158,11 +173,13 @@ def test_config_check_names_a_missing_file(call: Callable, tmp_path: Path) -> No
 
 
 def test_doctor_says_what_there_is(call: Callable, store_root: Path) -> None:
-    called = call("doctor", "--json", "--store", str(store_root))
+    called = call("doctor", "--json", "--store", str(store_root), env={"OMP_NUM_THREADS": "7"})
     findings = {finding["name"]: finding for finding in json.loads(called.stdout)}
     assert findings["runs"]["value"] == "2 runs, 0 running"
     assert findings["state"]["value"].endswith("ok")
     assert findings["torch"]["ok"]
+    assert findings["threads"]["value"] == "1 per process of a run (resources.threads)"
+    assert findings["OMP_NUM_THREADS"]["value"] == "7"
     assert call("doctor", "--store", str(store_root)).code == called.code == 0
 
 

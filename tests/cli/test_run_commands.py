@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,13 @@ from cream_tui.progress import lay_out_runs, list_events
 from cream_tui.snapshots import read_snapshot
 from cream_tui.stage_view import RateMeter, StageView, build_stage_view, describe_stage, estimate_time_left
 from cream_tui.stores import open_run_reader
+from db import writes
 from db.queries import open_reader, read_runs
-from db.rows import StageRow
+from db.rows import RunRow, StageRow
+from engine.artifacts import compute_folder_digest
 from engine.config.load import load_run_config
+from engine.config.run import RunConfig
+from engine.errors import TaskError
 
 
 def build_row(state: str = "running", n_done: int = 0, owner: str = "r", started_at: float = 100.0) -> StageRow:
@@ -70,7 +74,9 @@ def test_time_left_is_told_once_every_kind_of_stage_was_finished() -> None:
 def test_the_view_fits_the_terminal(store_root: Path, width: int, height: int) -> None:
     connection = open_reader(store_root)
     try:
-        snapshots = [read_snapshot(connection, row[0]) for row in connection.execute("SELECT run_id FROM run")]
+        snapshots = [
+            read_snapshot(connection, row[0]) for row in connection.execute("SELECT run_id FROM run ORDER BY rowid")
+        ]
     finally:
         connection.close()
     lines = lay_out_runs(snapshots, width=width, height=height)
@@ -148,8 +154,12 @@ def test_stop_and_resume_of_a_finished_run_change_nothing(call: Callable, store_
         assert "demo-cream is done already" in called.stderr
 
 
-def test_a_live_run_is_neither_resumed_nor_removed(call: Callable, recorder: Recorder) -> None:
-    recorder.record("mine", last_label="sample t=1", is_live=True)
+def test_a_live_run_is_neither_resumed_nor_removed(call: Callable, recorder: Recorder, tmp_path: Path) -> None:
+    folder = tmp_path / "m0"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    base = (str(folder), compute_folder_digest(folder))
+    recorder.record("mine", last_label="sample t=1", is_live=True, base=base)
     for arguments in (("resume", "mine"), ("rm", "mine", "--yes")):
         called = call(*arguments, "--store", str(recorder.store.paths.root))
         assert called.code == 2
@@ -167,8 +177,6 @@ def test_rm_removes_and_shared_stages_stay(call: Callable, recorder: Recorder) -
 
 
 def test_exit_code_of_a_failed_run_and_its_log(call: Callable, recorder: Recorder) -> None:
-    from db import writes
-
     run = recorder.record("mine", last_label="sample t=1", is_live=True)
     connection = open_reader(recorder.store.paths.root)
     token = connection.execute("SELECT token FROM lease").fetchone()[0]
@@ -201,7 +209,7 @@ def test_the_demo_ends_with_commands_that_run_as_printed(
     monkeypatch.chdir(tmp_path)
     with open_run_reader(str(store_root)) as (_, connection):
         runs = read_runs(connection)
-    demo._print(str(store_root), runs, as_json=False)
+    demo._print(str(store_root), list(zip(("SRLM", "CREAM"), runs, strict=True)), as_json=False)
     told, commands = capsys.readouterr().out.split("See more\n")
     assert "SRLM: accuracy rose from 70.0 % (M1) to 80.0 % (M2" in " ".join(told.split())
     assert "CREAM is better" in told
@@ -212,6 +220,41 @@ def test_the_demo_ends_with_commands_that_run_as_printed(
         assert program == "cream-tui"
         assert call(*arguments).code == 0
     assert (tmp_path / "pairs.csv").is_file()
+
+
+def test_the_demo_tells_of_the_one_arm_that_started(
+    store_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first arm is refused, the second starts: its results are told under its own title."""
+    with open_run_reader(str(store_root)) as (_, connection):
+        finished = read_runs(connection)[-1]
+
+    def start_run(root: Path, config: RunConfig, *, tags: Sequence[str]) -> RunRow:
+        if config.method.name == "srlm":
+            raise TaskError("no room")
+        return finished
+
+    monkeypatch.setattr("engine.runtime.control.start_run", start_run)
+    code = demo.demo(str(store_root), is_quick=True, seed=0, as_json=False)
+    told = capsys.readouterr()
+    assert code == TaskError("").exit_code
+    assert "error: no room" in told.err
+    assert "demo-cream  CREAM" in told.out
+    assert "SRLM: " not in told.out
+    assert "compare" not in told.out
+
+
+def test_a_failed_stage_is_named_once(call: Callable, recorder: Recorder) -> None:
+    run = recorder.record("mine", last_label="sample t=1", is_live=True)
+    with open_run_reader(str(recorder.store.paths.root)) as (_, connection):
+        stage_id = connection.execute("SELECT stage_id FROM run_stage WHERE label = 'sample t=1'").fetchone()[0]
+        token = connection.execute("SELECT token FROM lease").fetchone()[0]
+    error = "sample t=1: the prompt is empty"
+    writes.fail_stage(recorder.store, stage_id, token, error)
+    writes.release_lease(recorder.store, run.run_id, token, state="failed", exit_code=1, error=error)
+    store = ("--store", str(recorder.store.paths.root))
+    assert re.search(r"sample t=1 +failed +the prompt is empty$", call("show", "mine", *store).stdout, re.MULTILINE)
+    assert "sample t=1: failed the prompt is empty\n" in call("watch", "mine", *store).stderr
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -30,7 +30,7 @@ from db.queries import (
     read_scores,
     read_stage,
 )
-from db.rows import CheckpointRow, NewRun, PromptRow, RunCheckpoint, SampledPromptRow
+from db.rows import CheckpointRow, NewRun, NewStage, PromptRow, RunCheckpoint, SampledPromptRow
 from db.session import Store
 
 
@@ -81,6 +81,17 @@ def test_checkpoints_are_the_models_that_exist(recorded: Any, reader: sqlite3.Co
     assert read_checkpoint(reader, stage_ids["sample M1"]) is None
 
 
+def test_without_sft_m1_is_m0(store: Store, new_run: Callable[..., NewRun]) -> None:
+    """A plan whose first training is of iteration 1: M1 has the folder and digest of M0."""
+    plan = [NewStage("a", "evaluate", 0, "evaluate M0"), NewStage("b", "train", 1, "train M2")]
+    planned, bare = (writes.create_run(store, new_run(), stages).run_id for stages in (plan, []))
+    root = store.paths.root
+    with closing(open_reader(root)) as c:
+        m0, m1 = read_run_checkpoints(c, planned, root)
+        assert (m0, m1) == (RunCheckpoint("M0", "/models/m0", "m0"), RunCheckpoint("M1", "/models/m0", "m0"))
+        assert read_run_checkpoints(c, bare, root) == [m0]
+
+
 def test_prompts_and_responses_come_by_position(recorded: Any, reader: sqlite3.Connection) -> None:
     stage_id = recorded.stage_ids["sample M1"]
     prompts = read_prompts(reader, stage_id)
@@ -126,6 +137,7 @@ def test_metrics_of_a_run_include_the_shared_ones(recorded: Any, reader: sqlite3
         (0, "evaluate", 0.2),
     ]
     assert [m.name for m in read_run_metrics(reader, recorded.first.run_id, names=["loss", "nosuch"])] == ["loss"] * 3
+    assert {m.label for m in metrics if m.name == "accuracy"} == {"evaluate M0", "evaluate M1"}
     assert read_run_metrics(reader, recorded.first.run_id, names=[]) == []
     assert read_run_metrics(reader, recorded.second.run_id, after_metric_id=metrics[-1].metric_id) == []
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +69,51 @@ def test_pair_view_joins_texts_and_agreements(recorded: Any, reader: sqlite3.Con
     assert [(v.prompt_id, v.skip_reason, v.chosen) for v in both[1:]] == [("pa", "all scores equal", None)]
     assert read_pairs_view(reader, recorded.first.run_id, iteration=2) == []
     assert read_pairs_view(reader, recorded.second.run_id) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "earlier", "expected"),
+    [
+        ("mean_loglik", None, 0.25),
+        ("sum_loglik", None, -0.5),
+        ("skip", None, None),
+        ("skip", (1, "sum_loglik"), -0.5),  # forked at M2: iteration 1 is the parent's
+        ("skip", (0, "sum_loglik"), None),  # forked at M1: iteration 1 is its own
+    ],
+)
+def test_what_stands_in_for_the_first_previous_model_is_configured(
+    store: Store,
+    new_run: Callable[..., NewRun],
+    new_lease: Callable[..., Lease],
+    own: str,
+    earlier: tuple[int, str] | None,
+    expected: float | None,
+) -> None:
+    """Both log-likelihoods are stored, as with a method that needs the sum; the configuration says which is meant."""
+
+    def config(first: str) -> dict[str, Any]:
+        return {"scoring": {"first_iteration": first}}
+
+    segments = [] if earlier is None else [{"last_iteration": earlier[0], "config": config(earlier[1])}]
+    lineage = json.dumps({"segments": segments, "salt": None})
+    new = replace(new_run(), config_json=json.dumps(config(own)), lineage_json=lineage)
+    plan = [NewStage(name, name, 1, f"{name} t=1") for name in ("sample", "agree", "pair")]
+    run_id = writes.create_run(store, new, plan).run_id
+    writes.acquire_lease(store, new_lease(run_id), is_alive=alive)
+    rows: dict[str, list[Any]] = {
+        "sample": [PromptRow("p", "ask", "[]", None, None), SampledPromptRow("p", 0, ())],
+        "agree": [
+            AgreementRow("p", "kendall", "implicit:M1", against, tau, (tau + 1) / 2, 5, 5, None)
+            for against, tau in (("mean_loglik:M0", 0.25), ("sum_loglik:M0", -0.5))
+        ],
+        "pair": [PairRow("p", 0, 1, 1.0, 0.5, 0.5, 0.5, 0.9, None)],
+    }
+    with closing(open_reader(store.paths.root)) as c:
+        for name, stage_id in c.execute("SELECT name, stage_id FROM stage").fetchall():
+            writes.claim_stage(store, stage_id, run_id=run_id, token="t1", is_alive=alive)
+            writes.write_stage_rows(store, stage_id, "t1", rows[name])
+        (view,) = read_pairs_view(c, run_id)
+    assert (view.tau_previous, view.tau_anchor) == (expected, 0.25)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from cream_tui.results import (
     ModelResult,
     TaskCount,
+    adjust_by_holm,
     build_results,
     compute_accuracy_interval,
     compute_paired_test,
@@ -43,13 +44,36 @@ def test_paired_test_counts_shared_items_only() -> None:
     test = compute_paired_test(first, second)
     assert test is not None
     assert (test.n_items, test.n_first_only, test.n_second_only, test.p_value) == (3, 1, 1, 1.0)
+    assert (test.first_accuracy, test.second_accuracy) == (2 / 3, 2 / 3)
     assert compute_paired_test(first, ModelResult("M3")) is None
+
+
+def test_holm_keeps_the_order_and_never_falls() -> None:
+    """Sorted 0.01, 0.02, 0.03, 0.5 times 4, 3, 2, 1: 0.04, 0.06, 0.06 and 0.5; 0.06 again, as it may not fall."""
+    assert adjust_by_holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert adjust_by_holm([0.6, 0.7]) == [1.0, 1.0]
+    assert adjust_by_holm([]) == []
 
 
 def test_evaluations_of_iteration_0_are_told_apart_by_their_label() -> None:
     assert find_evaluated_model(build_stage("evaluate", "evaluate M0", 0)) == "M0"
     assert find_evaluated_model(build_stage("evaluate", "evaluate M1", 0)) == "M1"
     assert find_evaluated_model(build_stage("evaluate", "evaluate", 3)) == "M4"
+
+
+def test_without_sft_m1_has_the_evaluation_of_m0() -> None:
+    rows = [EvaluationRow("b", "1", "q", "a", "a", "a", True, 1, "end")]
+    sft = build_stage("train", "train M1 (SFT)", 0, state="running")
+    later = build_stage("train", "train M2", 1, state="pending")
+    assert [model.name for model in build_results([sft, later], [], {"M0": rows})] == ["M0"]
+    m0, m1 = build_results([later], [], {"M0": rows})
+    assert (m1.name, m1.tasks, m1.items) == ("M1", m0.tasks, m0.items)
+
+
+def test_changed_share_belongs_to_the_model_that_was_trained() -> None:
+    metrics = [RunMetric(1, 1, "train", 0, "changed_share", 0.5, 1.0), RunMetric(2, 1, "train", 1, "loss", 0.7, 1.0)]
+    results = build_results([build_stage("train", "train M2", 1)], metrics, {})
+    assert [(model.name, model.changed_share) for model in results] == [("M0", None), ("M2", 0.5)]
 
 
 def test_measures_of_iteration_t_belong_to_the_model_that_sampled() -> None:
