@@ -30,13 +30,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch-tokens", type=int, default=SamplingConfig().batch_tokens, help="of our sampler")
     arguments = parser.parse_args()
     model, tokenizer, prompts = load_sandbox(arguments.prompts)
     ends = find_end_token_ids(model, tokenizer)
     shared = {"model": model, "end_token_ids": ends, "seed": 0, "max_new_tokens": MAX_NEW_TOKENS}
-    batch_tokens = SamplingConfig().batch_tokens
-    sampler = HFSampler(**shared, n=N, temperature=TEMPERATURE, top_p=TOP_P, batch_tokens=batch_tokens)
-    greedy = HFSampler(**shared, n=1, greedy=True, batch_tokens=batch_tokens)
+    shared["batch_tokens"] = arguments.batch_tokens
+    sampler = HFSampler(**shared, n=N, temperature=TEMPERATURE, top_p=TOP_P)
+    greedy = HFSampler(**shared, n=1, greedy=True)
     batch_size = min(BATCH_SIZES, key=lambda size: time_generate(model, tokenizer, prompts, size))
     timings, ratios = alternate(
         {
@@ -52,6 +53,7 @@ def main() -> None:
         "ratio": round(ratios["sampler"], 2),
         "n_prompts": len(prompts),
         "n": N,
+        "batch_tokens": arguments.batch_tokens,
         "generate_batch_size": batch_size,
         "greedy_equal": n_equal,
         "greedy_total": len(prompts),

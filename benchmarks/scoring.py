@@ -88,7 +88,7 @@ def fine_tune(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pre
     ends = find_end_token_ids(model, tokenizer)
     examples = [
         encode_example(tokenizer, (Message("user", problem.prompt),), problem.solution, end_token_ids=ends)
-        for problem in generate_problems(0, "sft", 600)
+        for problem in generate_problems(0, "sft", 200)
     ]
     tuned = copy.deepcopy(model).train()
     optimiser = torch.optim.AdamW(tuned.parameters(), lr=2e-4)

@@ -15,16 +15,30 @@ from cream_tui import diagnostics
 from cream_tui.layout import CreamCommand, CreamGroup, complete_configs, complete_runs
 from cream_tui.options import (
     AsJson,
+    AtModel,
     Config,
+    Descending,
     Detach,
+    Format,
+    Iteration,
+    Limit,
     Method,
     Name,
+    NoReuse,
+    OnlyState,
+    OnlyTag,
     OptionalRun,
+    OutputFile,
     Overrides,
     Run,
     Seed,
+    Sort,
     Store,
     Tags,
+    Version,
+    What,
+    Wrong,
+    Yes,
 )
 from engine.errors import ExitCode
 
@@ -45,21 +59,10 @@ def _command(section: str, group: typer.Typer = app) -> Callable[[Callable[..., 
     return group.command(cls=CreamCommand, rich_help_panel=section)
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        from cream_tui import output
-        from cream_tui.commands.doctor import find_version
-
-        output.print_text(f"cream-tui {find_version('cream-tui') or 'not installed'}")
-        raise typer.Exit
-
-
 @app.callback(invoke_without_command=True)
 def _start(
     context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
-    ] = False,
+    version: Version = False,
 ) -> int:
     """Experiments with self-rewarding language models: run, compare and take apart.
 
@@ -119,9 +122,7 @@ def run(
     name: Name = None,
     tags: Tags = None,
     detach: Detach = False,
-    no_reuse: Annotated[
-        bool, typer.Option("--no-reuse", help="Compute every stage anew, also what other runs have.")
-    ] = False,
+    no_reuse: NoReuse = False,
     store: Store = None,
 ) -> int:
     """Start a run and watch it; Ctrl-C closes only the view.
@@ -183,9 +184,7 @@ def resume(run: Run, detach: Detach = False, store: Store = None) -> int:
 @_command("Run")
 def fork(
     run: Run,
-    at: Annotated[
-        str, typer.Option("--at", metavar="MODEL", help="The model to go on from, as M2.", show_default=False)
-    ],
+    at: AtModel,
     overrides: Overrides = None,
     method: Method = None,
     seed: Seed = None,
@@ -209,7 +208,7 @@ def fork(
 @_command("Run")
 def rm(
     run: Run,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     store: Store = None,
 ) -> int:
     """Remove a run from the store; what other runs share stays.
@@ -225,15 +224,8 @@ def rm(
 
 @_command("Look")
 def ls(
-    tag: Annotated[
-        str | None, typer.Option("--tag", metavar="TAG", help="Only runs with this tag.", show_default=False)
-    ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option(
-            "--state", metavar="STATE", help="Only queued, running, done, failed, stopped or stale.", show_default=False
-        ),
-    ] = None,
+    tag: OnlyTag = None,
+    state: OnlyState = None,
     store: Store = None,
     json: AsJson = False,
 ) -> int:
@@ -265,15 +257,11 @@ def show(run: Run = "latest", store: Store = None, json: AsJson = False) -> int:
 @_command("Look")
 def pairs(
     run: Run = "latest",
-    sort: Annotated[
-        str, typer.Option("--sort", metavar="KEY", help="iteration, consistency, margin, confidence or length.")
-    ] = "iteration",
-    descending: Annotated[bool, typer.Option("--descending", help="The greatest first.")] = False,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", help="At most so many; 0 for all.")] = 20,
-    iteration: Annotated[
-        int | None, typer.Option("--iteration", metavar="T", help="Only this iteration.", show_default=False)
-    ] = None,
-    wrong: Annotated[bool, typer.Option("--wrong", help="Only pairs whose label is known to be wrong.")] = False,
+    sort: Sort = "iteration",
+    descending: Descending = False,
+    limit: Limit = 20,
+    iteration: Iteration = None,
+    wrong: Wrong = False,
     store: Store = None,
     json: AsJson = False,
 ) -> int:
@@ -314,24 +302,9 @@ def compare(
 @_command("Look")
 def export(
     run: OptionalRun = None,
-    what: Annotated[
-        str,
-        typer.Option(
-            "--what", metavar="WHAT", help="pairs, responses, rewards, consistency, metrics, evaluations or runs."
-        ),
-    ] = "pairs",
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format", metavar="FORMAT", help="csv or jsonl; else by the file's ending, else csv.", show_default=False
-        ),
-    ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write this file, whole or not at all.", show_default=False
-        ),
-    ] = None,
+    what: What = "pairs",
+    format_: Format = None,
+    file: OutputFile = None,
     store: Store = None,
 ) -> int:
     """Export rows as CSV or JSON lines, to stdout or to a file.

@@ -137,7 +137,7 @@ def tell_labels(arm: Arm) -> str | None:
     counts = _count_labels(first), _count_labels(last)
     if counts[0] is not None and counts[1] is not None and _do_intervals_meet(counts[0], counts[1]):
         n_known = f"{counts[0][1]} and {counts[1][1]}"
-        return f"{text}{warning}: with {n_known} labels that can be told the data carries no claim of a change."
+        return f"{text}{warning}: with {n_known} known labels the data carries no claim of a change."
     return f"{text}{warning}."
 
 

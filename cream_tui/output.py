@@ -22,6 +22,7 @@ from cream_tui.text import make_visible
 _GAP = 2
 _TEXT_WIDTH = 78
 _LEAST_FLEXIBLE_WIDTH = 6
+_READABLE_WIDTH = 12
 _NO_BREAK = "\xa0"
 # Spaces at which a line does not end: 75.0 %, p = 0.013.
 _KEPT_TOGETHER = re.compile(r"(?<=\d) (?=%)|(?<=\bp) (?=[=<])|(?<=\bp [=<]) (?=\d)|(?<=C) (?==)|(?<=C =) (?=\d)")
@@ -39,11 +40,16 @@ _SGR = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a column is drawn; a title may have lines. Flexible ones give way, with …, where the terminal is narrow."""
+    """How a column is drawn; a title may have lines.
+
+    Where the terminal is narrow, flexible columns give way, with …; then those with a ``rank`` go, the highest first;
+    then flexible ones give all they can.
+    """
 
     title: str
     align: Literal["left", "right"] = "left"
     is_flexible: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +87,14 @@ def lay_out_table(
     table = [[Cell(lines[k], "bold") for lines in padded] for k in range(n_title_lines)]
     table += [[_as_visible(cell) for cell in row] for row in rows]
     widths = [max(measure(row[k].text) for row in table) for k in range(len(columns))]
+    shown = list(range(len(columns)))
     if width is not None:
-        _shrink(widths, columns, width - indent)
-    return [_lay_out_row(row, columns, widths, indent) for row in table]
+        _shrink(widths, columns, width - indent, least=_READABLE_WIDTH)
+        shown = _choose_columns(widths, columns, width - indent)
+    columns, widths = [columns[k] for k in shown], [widths[k] for k in shown]
+    if width is not None:
+        _shrink(widths, columns, width - indent, least=_LEAST_FLEXIBLE_WIDTH)
+    return [_lay_out_row([row[k] for k in shown], columns, widths, indent) for row in table]
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, indent: int = 0) -> None:
@@ -102,14 +113,14 @@ def print_text(text: str = "", style: str = "") -> None:
     print_lines([Cell(line, style)] for line in make_visible(text, keep_newlines=True).split("\n"))
 
 
-def print_paragraph(text: str) -> None:
+def print_paragraph(text: str, style: str = "") -> None:
     """Write a text, made visible, in lines of at most 78 columns and those of the terminal."""
     import textwrap
 
     width = min(_TEXT_WIDTH, find_width() or _TEXT_WIDTH)
     glued = _KEPT_TOGETHER.sub(_NO_BREAK, make_visible(text))
     lines = textwrap.wrap(glued, width, subsequent_indent="  ", break_on_hyphens=False)
-    print_text("\n".join(lines).replace(_NO_BREAK, " "))
+    print_text("\n".join(lines).replace(_NO_BREAK, " "), style)
 
 
 def print_facts(facts: Iterable[tuple[str, str | Cell]], *, indent: int = 0) -> None:
@@ -178,16 +189,26 @@ def _as_visible(cell: str | Cell) -> Cell:
     return Cell(make_visible(cell)) if isinstance(cell, str) else Cell(make_visible(cell.text), cell.style)
 
 
-def _shrink(widths: list[int], columns: Sequence[Column], room: int) -> None:
+def _shrink(widths: list[int], columns: Sequence[Column], room: int, *, least: int) -> None:
     """Narrow the flexible columns, the widest first, until the table fits or none can give more."""
     flexible = [k for k, column in enumerate(columns) if column.is_flexible]
     excess = sum(widths) + _GAP * (len(widths) - 1) - room
     while excess > 0 and flexible:
         widest = max(flexible, key=lambda k: widths[k])
-        if widths[widest] <= max(_LEAST_FLEXIBLE_WIDTH, len(columns[widest].title)):
+        if widths[widest] <= max(least, len(columns[widest].title)):
             return
         widths[widest] -= 1
         excess -= 1
+
+
+def _choose_columns(widths: Sequence[int], columns: Sequence[Column], room: int) -> list[int]:
+    """Places of the columns that fit; those without a rank always stay."""
+    shown = list(range(len(columns)))
+    for k in sorted(shown, key=lambda k: -columns[k].rank):
+        if columns[k].rank == 0 or sum(widths[j] for j in shown) + _GAP * (len(shown) - 1) <= room:
+            break
+        shown.remove(k)
+    return shown
 
 
 def _lay_out_row(row: Sequence[Cell], columns: Sequence[Column], widths: Sequence[int], indent: int) -> Line:

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from cream_tui import diagnostics
 from cream_tui.output import Cell, Line, cut, lay_out_table
-from cream_tui.result_table import RESULT_COLUMNS, build_result_rows, describe_result
+from cream_tui.result_table import (
+    N_TITLE_LINES,
+    RESULT_COLUMNS,
+    STAND_IN_LEGEND,
+    build_result_rows,
+    describe_result,
+    has_stand_in,
+)
 from cream_tui.results import ModelResult
 from cream_tui.snapshots import RunSnapshot, SnapshotReader
 from cream_tui.stage_view import StageView, describe_stage, estimate_time_left
@@ -29,6 +36,9 @@ if TYPE_CHECKING:
 POLL_S = 0.25
 TICK_S = 1.0
 BAR_WIDTH = 16
+NARROW_WIDTH = 72
+# A run shows so many stages before it shows results.
+LEAST_STAGES = 3
 _MARKS = {"done": "✓", "reused": "✓", "failed": "✗", "interrupted": "✗", "running": "▸", "waiting": "…", "pending": "·"}
 
 
@@ -92,7 +102,7 @@ def list_events(snapshot: RunSnapshot) -> list[tuple[tuple[str, ...], str]]:
     """Everything that can be told of a run so far, each with a key that tells it from the others."""
     events: list[tuple[tuple[str, ...], str]] = []
     if snapshot.is_loading and snapshot.n_done == 0:
-        events.append((("loading",), "loading torch, transformers and trl"))
+        events.append((("loading",), "loading libraries"))
     for stage in snapshot.stages:
         if stage.status in ("running", "waiting"):
             other = f", {stage.other} computes it" if stage.other else ""
@@ -149,28 +159,35 @@ class _LiveView:
 
 def lay_out_runs(snapshots: Sequence[RunSnapshot], *, width: int, height: int) -> list[Line]:
     """The blocks of all runs, within so many lines where that can be."""
-    tables = [_lay_out_results(snapshot, width) for snapshot in snapshots]
-    n_fixed = sum(len(table) for table in tables) + 2 * len(snapshots)
-    if n_fixed + 4 * len(snapshots) > height:
-        tables = [[] for _ in snapshots]
-        n_fixed = 2 * len(snapshots)
-    n_stages = max(2, (height - n_fixed) // max(1, len(snapshots)))
+    n_gaps = len(snapshots) - 1
+    room = max(2, (height - n_gaps) // max(1, len(snapshots)))
     lines: list[Line] = []
-    for snapshot, table in zip(snapshots, tables, strict=True):
-        lines += [_lay_out_head(snapshot), *_lay_out_stages(snapshot.stages, width, n_stages), *table, []]
-    return lines[:-1]
+    for snapshot in snapshots:
+        lines += [[], *_lay_out_run(snapshot, width, room)] if lines else _lay_out_run(snapshot, width, room)
+    if len(lines) + 2 <= height and any(has_stand_in(model) for run in snapshots for model in run.results):
+        lines += [[], [Cell(cut(STAND_IN_LEGEND, width), "dim")]]
+    return lines
+
+
+def _lay_out_run(snapshot: RunSnapshot, width: int, room: int) -> list[Line]:
+    """One run: its head, the stages that fit and, where there is room for both, its newest models."""
+    table = _lay_out_results(snapshot, width, room - 1 - LEAST_STAGES)
+    if table and 1 + LEAST_STAGES + 1 + len(table) <= room:
+        table.insert(0, [])
+    return [_lay_out_head(snapshot), *_lay_out_stages(snapshot.stages, width, room - 1 - len(table)), *table]
 
 
 def _lay_out_head(snapshot: RunSnapshot) -> Line:
     run = snapshot.run
-    facts = [f"{run.method}", f"{snapshot.n_done} of {len(snapshot.stages)} stages"]
+    facts = [f"{snapshot.n_done} of {len(snapshot.stages)} stages"]
     if run.started_at is not None:
         facts.append(f"{format_duration((run.finished_at or time.time()) - run.started_at)}")
     left = None if snapshot.is_over else estimate_time_left(snapshot.stages)
     if snapshot.is_loading and snapshot.n_done == 0:
-        facts.append("loading torch, transformers and trl")
+        facts.append("loading libraries")
     if left is not None:
         facts.append(f"about {format_duration(left)} left")
+    facts.append(run.method)
     style = RUN_STYLES.get(snapshot.state, "")
     return [
         Cell(make_visible(run.name), "bold"),
@@ -195,17 +212,21 @@ def _lay_out_stage(stage: StageView, label_width: int, width: int) -> Line:
     line.append(Cell(make_visible(stage.label).ljust(label_width) + "  ", "dim" if stage.status == "pending" else ""))
     used = label_width + 6
     if stage.status in ("running", "waiting") and stage.fraction is not None:
-        n_full = round(BAR_WIDTH * stage.fraction)
-        line += [Cell("━" * n_full, style), Cell("─" * (BAR_WIDTH - n_full) + "  ", "dim")]
-        used += BAR_WIDTH + 2
+        bar_width = BAR_WIDTH if width >= NARROW_WIDTH else BAR_WIDTH // 2
+        n_full = round(bar_width * stage.fraction)
+        line += [Cell("━" * n_full, style), Cell("─" * (bar_width - n_full) + "  ", "dim")]
+        used += bar_width + 2
     detail = ("reused " if stage.status == "reused" else "") + describe_stage(stage)
     line.append(Cell(cut(make_visible(detail), max(1, width - used - 1)), "dim"))
     return line
 
 
-def _lay_out_results(snapshot: RunSnapshot, width: int) -> list[Line]:
+def _lay_out_results(snapshot: RunSnapshot, width: int, n_lines: int) -> list[Line]:
     rows = build_result_rows(snapshot.results)
-    return lay_out_table(RESULT_COLUMNS, rows, width=width, indent=2) if rows else []
+    n_rows = n_lines - N_TITLE_LINES
+    if not rows or n_rows < 1:
+        return []
+    return lay_out_table(RESULT_COLUMNS, rows[-n_rows:], width=width, indent=2)
 
 
 def _join(lines: Sequence[Line]) -> Text:

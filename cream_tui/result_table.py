@@ -15,18 +15,19 @@ from cream_tui.units import MISSING, format_interval, format_number, format_perc
 RESULT_COLUMNS = (
     Column("model"),
     Column("accuracy\n%", "right"),
-    Column("95 %\ninterval", "right"),
+    Column("95 %\ninterval", "right", rank=3),
     Column("tau to\nprevious", "right"),
     Column("tau to\nanchor", "right"),
-    Column("C in\nloss", "right"),
-    Column("labels\nright %", "right"),
-    Column("tokens\nchosen", "right"),
-    Column("\nrejected", "right"),
+    Column("C in\nloss", "right", rank=2),
+    Column("labels\nright %", "right", rank=1),
+    Column("tokens\nchosen", "right", rank=4),
+    Column("\nrejected", "right", rank=5),
 )
+N_TITLE_LINES = 2
 # What fits beside the name of a run.
 SHORT_RESULT_COLUMNS = RESULT_COLUMNS[:-2]
 _LEGEND = "tau, C, labels, tokens: of the pairs that this model made for the next one."
-STAND_IN_LEGEND = "* M0 has no implicit reward: its log-likelihood stands in (first_iteration)."
+STAND_IN_LEGEND = "* tau to M0's log-likelihood: M0 has no implicit reward."
 # The iteration in which the previous model is M0, the reference of all rewards.
 STAND_IN_ITERATION = 1
 
@@ -37,7 +38,7 @@ def build_result_row(model: ModelResult) -> list[str | Cell]:
         Cell(model.name, "bold"),
         format_percent(model.accuracy),
         Cell(format_interval(model.interval), "dim"),
-        format_signed(model.get("tau_previous")) + ("*" if _has_stand_in(model) else " "),
+        format_signed(model.get("tau_previous")) + ("*" if has_stand_in(model) else " "),
         format_signed(model.get("tau_anchor")),
         format_number(model.get("confidence")),
         format_percent(model.get("label_accuracy")),
@@ -46,9 +47,9 @@ def build_result_row(model: ModelResult) -> list[str | Cell]:
     ]
 
 
-def build_legend(results: Iterable[ModelResult]) -> str:
-    """What a reader of the rows must know, in one line or two."""
-    return "\n".join([_LEGEND, STAND_IN_LEGEND] if any(map(_has_stand_in, results)) else [_LEGEND])
+def build_legend(results: Iterable[ModelResult]) -> list[str]:
+    """What a reader of the rows must know."""
+    return [_LEGEND, STAND_IN_LEGEND] if any(map(has_stand_in, results)) else [_LEGEND]
 
 
 def build_result_rows(results: Iterable[ModelResult]) -> list[list[str | Cell]]:
@@ -77,14 +78,14 @@ def describe_result(model: ModelResult) -> str:
     if model.tasks:
         parts.append(f"accuracy {format_percent(model.accuracy)} % ({format_interval(model.interval)})")
     for title, name in (("tau to previous", "tau_previous"), ("tau to anchor", "tau_anchor")):
-        if model.get(name) is not None and not (name == "tau_previous" and _has_stand_in(model)):
+        if model.get(name) is not None and not (name == "tau_previous" and has_stand_in(model)):
             parts.append(f"{title} {format_signed(model.get(name))}")
     if model.get("label_accuracy") is not None:
         parts.append(f"labels right {format_percent(model.get('label_accuracy'))} %")
     return f"{model.name}  " + ("  ".join(parts) or MISSING)
 
 
-def _has_stand_in(model: ModelResult) -> bool:
+def has_stand_in(model: ModelResult) -> bool:
     """Whether its tau to the previous model is one to M0's log-likelihood."""
     return model.index == STAND_IN_ITERATION and model.get("tau_previous") is not None
 

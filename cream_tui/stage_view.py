@@ -147,7 +147,7 @@ def describe_stage(stage: StageView) -> str:
     progress = f"{format_count(stage.n_done)}/{format_count(stage.n_total)}" if stage.n_total else amount
     parts = [f"waiting for {stage.other}"] if stage.status == "waiting" else []
     parts += [progress] if progress else []
-    if stage.rate:
+    if stage.rate and stage.status != "waiting":
         parts.append(format_rate(stage.rate))
     if stage.left_s is not None:
         parts.append(f"{format_duration(stage.left_s)} left")

@@ -32,7 +32,8 @@ def compare(store: str | None, references: Sequence[str], *, as_json: bool) -> i
         output.print_json(_build_record(runs, results, differences))
         return ExitCode.DONE
     output.print_table(_COLUMNS, _build_rows(runs, results))
-    output.print_text(build_legend([model for models in results for model in models]), "dim")
+    for line in build_legend([model for models in results for model in models]):
+        output.print_paragraph(line, "dim")
     output.print_text()
     if differences:
         columns = [Column("setting"), *(Column(make_visible(run.name), is_flexible=True) for run in runs)]

@@ -28,7 +28,7 @@ def demo(store: str | None, *, is_quick: bool, seed: int, as_json: bool) -> int:
     """Run both arms and tell what happened."""
     root = find_store_root(store)
     diagnostics.narrate(f"A CREAM experiment on an embedded model; everything is kept in {root}")
-    diagnostics.narrate("Two runs share M0, M1 and the first responses: CREAM, and plain self-rewarding (SRLM).\n")
+    diagnostics.narrate("CREAM and plain self-rewarding (SRLM) share M0, M1 and the first responses.\n")
     from cream_tui.commands.run import follow_to_end, tell_closed
 
     started: list[tuple[str, RunRow]] = []
@@ -82,7 +82,8 @@ def _print(store: str | None, started: Sequence[tuple[str, RunRow]], *, as_json:
     for run, arm in zip(runs, arms, strict=True):
         output.print_lines([[], [Cell(make_visible(run.name), "bold"), Cell(f"  {arm.title}", "dim")]])
         output.print_table(RESULT_COLUMNS, build_result_rows(arm.results), indent=2)
-    output.print_text(build_legend([model for arm in arms for model in arm.results]), "dim")
+    for line in build_legend([model for arm in arms for model in arm.results]):
+        output.print_paragraph(line, "dim")
     output.print_text()
     for sentence in sentences:
         output.print_paragraph(sentence)

@@ -21,13 +21,13 @@ STATES = ("queued", "running", "done", "failed", "stopped", "stale")
 _COLUMNS = (
     Column("run"),
     Column("name", is_flexible=True),
-    Column("method"),
-    Column("seed", "right"),
+    Column("method", rank=1),
+    Column("seed", "right", rank=4),
     Column("state"),
     Column("stages", "right"),
     Column("accuracy", "right"),
-    Column("tau", "right"),
-    Column("created", "right"),
+    Column("tau", "right", rank=2),
+    Column("created", "right", rank=3),
 )
 
 

@@ -74,7 +74,7 @@ def _print(pairs: Sequence[PairView]) -> None:
     for pair in pairs:
         output.print_lines([*_lay_out(pair), []])
     if any(map(_has_stand_in, pairs)):
-        output.print_text(STAND_IN_LEGEND, "dim")
+        output.print_paragraph(STAND_IN_LEGEND, "dim")
 
 
 def _has_stand_in(pair: PairView) -> bool:

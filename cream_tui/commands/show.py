@@ -101,7 +101,8 @@ def _print_results(snapshot: RunSnapshot) -> None:
         return
     output.print_text()
     output.print_table(RESULT_COLUMNS, rows)
-    output.print_text(build_legend(snapshot.results), "dim")
+    for line in build_legend(snapshot.results):
+        output.print_paragraph(line, "dim")
     task_rows = build_task_rows(snapshot.results)
     if task_rows:
         output.print_text()

@@ -10,6 +10,9 @@ import pytest
 import yaml
 from recording import N_ITEMS, Recorder
 
+from cream_tui.commands import compare, ls
+from cream_tui.output import lay_out_table
+
 
 def test_ls_lists_the_newest_first(call: Callable, store_root: Path) -> None:
     called = call("ls", "--store", str(store_root))
@@ -80,7 +83,7 @@ def test_show_fits_80_columns_and_aligns(call: Callable, store_root: Path) -> No
     lines = called.stdout.splitlines()
     assert "M1         70.0  54.6–81.9    +0.50*   +0.50  0.75     66.7    10.0       9.0" in lines
     assert "M2         80.0  65.2–89.5    +0.93    +0.10  0.75     66.7    20.0       9.0" in lines
-    assert "* M0 has no implicit reward: its log-likelihood stands in (first_iteration)." in lines
+    assert "* tau to M0's log-likelihood: M0 has no implicit reward." in lines
     assert max(len(line) for line in lines if str(store_root) not in line) <= 80
     assert not any(line != line.rstrip() for line in lines)
 
@@ -125,7 +128,7 @@ def test_pairs_sort_filter_and_limit(call: Callable, store_root: Path) -> None:
 def test_pairs_are_readable(call: Callable, store_root: Path) -> None:
     shown = call("pairs", "latest", "--limit", "1", "--store", str(store_root)).stdout.splitlines()
     assert shown[0].startswith("t=1  p1-0  margin 1.00  tau +0.33*  anchor +0.33")
-    assert shown[-1].startswith("* M0 has no implicit reward")
+    assert shown[-1].startswith("* tau to M0's log-likelihood")
     assert "  chosen, 2 tokens, right" in shown
     assert "    1 + 1 = 2. #### 2" in shown
 
@@ -195,3 +198,15 @@ def test_completion_of_runs_is_silent_without_a_store(tmp_path: Path, store_root
 
     assert list_run_names(str(store_root)) == ["demo-cream", "demo-srlm"]
     assert list_run_names(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 50])
+def test_tables_fit_a_narrow_terminal(width: int) -> None:
+    """ls and compare: names stay readable while other columns go; nothing is cut where nobody looks."""
+    for columns in (ls._COLUMNS, compare._COLUMNS):
+        row = ["demo-cream" if column.is_flexible else "123456" for column in columns]
+        lines = ["".join(cell.text for cell in line).rstrip() for line in lay_out_table(columns, [row], width=width)]
+        assert max(map(len, lines)) <= width
+        assert "demo-cream" in lines[-1]
+        whole = lay_out_table(columns, [row])
+        assert [cell.text for cell in whole[-1]].count("123456") == len(columns) - 1

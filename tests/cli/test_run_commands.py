@@ -74,9 +74,7 @@ def test_time_left_is_told_once_every_kind_of_stage_was_finished() -> None:
 def test_the_view_fits_the_terminal(store_root: Path, width: int, height: int) -> None:
     connection = open_reader(store_root)
     try:
-        snapshots = [
-            read_snapshot(connection, row[0]) for row in connection.execute("SELECT run_id FROM run ORDER BY rowid")
-        ]
+        snapshots = [read_snapshot(connection, run.run_id) for run in read_runs(connection)]
     finally:
         connection.close()
     lines = lay_out_runs(snapshots, width=width, height=height)
@@ -88,6 +86,30 @@ def test_the_view_fits_the_terminal(store_root: Path, width: int, height: int) -
         assert max(map(len, texts)) <= width
     events = [text for _, text in list_events(snapshots[1])]
     assert events[-1] == "run done"
+
+
+def test_a_narrow_terminal_loses_columns_from_the_right_of_their_rank(store_root: Path) -> None:
+    with open_run_reader(str(store_root)) as (_, connection):
+        shown = read_snapshot(connection, read_runs(connection)[-1].run_id)
+
+    def draw(width: int, height: int = 30) -> list[str]:
+        return ["".join(cell.text for cell in line) for line in lay_out_runs([shown], width=width, height=height)]
+
+    assert max(map(len, draw(60))) <= 60
+    assert draw(60)[-3] == "  M3         60.0        –        –     –        –"
+    assert draw(60)[-1] == "* tau to M0's log-likelihood: M0 has no implicit reward."
+    assert draw(80)[-4].endswith("0.75     66.7    20.0       9.0")
+
+
+def test_a_low_terminal_keeps_the_newest_models(store_root: Path) -> None:
+    """10 lines: head, 3 stages, 2 lines of titles, 4 models; with 8 the 2 newest; with 6 stages only."""
+    with open_run_reader(str(store_root)) as (_, connection):
+        shown = read_snapshot(connection, read_runs(connection)[-1].run_id)
+    for height, first_words in ((10, ["M0", "M1", "M2", "M3"]), (8, ["M2", "M3"]), (6, [])):
+        lines = lay_out_runs([shown], width=80, height=height)
+        assert len(lines) == height
+        starts = ["".join(cell.text for cell in line).strip()[:2] for line in lines]
+        assert [start for start in starts if start[:1] == "M"] == first_words
 
 
 def test_ctrl_c_closes_the_view_and_the_run_goes_on(recorder: Recorder) -> None:
@@ -211,7 +233,7 @@ def test_the_demo_ends_with_commands_that_run_as_printed(
         runs = read_runs(connection)
     demo._print(str(store_root), list(zip(("SRLM", "CREAM"), runs, strict=True)), as_json=False)
     told, commands = capsys.readouterr().out.split("See more\n")
-    assert "SRLM: accuracy rose from 70.0 % (M1) to 80.0 % (M2" in " ".join(told.split())
+    assert "SRLM: accuracy went from 70.0 % (M1) to 80.0 % (M2" in " ".join(told.split())
     assert "CREAM is better" in told
     lines = commands.strip().splitlines()
     assert [line.split()[1] for line in lines] == ["show", "pairs", "compare", "export"]

@@ -72,10 +72,10 @@ def train_until_killed_in_save(train: Train, folder: Path, log: Path) -> None:
     """What another child does: die when its second snapshot has its files and not yet its manifest."""
 
     def die_in_second(path: Path) -> None:
-        if path.parent.name == "checkpoint-6":
+        if path.parent.name == "checkpoint-6" and path.name.startswith(MANIFEST):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    training._fsync = die_in_second
+    training.fsync = die_in_second
     train_until_killed(train, folder, log)
 
 
@@ -144,12 +144,12 @@ def test_a_kill_while_a_snapshot_is_written_falls_back_to_the_one_before(
 
 
 def test_the_newest_whole_snapshot_is_found(tmp_path: Path) -> None:
-    for step, is_whole in ((3, True), (6, True), (12, True), (15, False)):
+    for step, manifest in ((3, '{"step": 3}'), (6, '{"step": 6}'), (12, '{"step": 12}'), (15, None), (18, '{"st')):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         (folder / "model.safetensors").touch()
-        if is_whole:
-            (folder / MANIFEST).write_text(json.dumps({"step": step}))
+        if manifest:
+            (folder / MANIFEST).write_text(manifest)
     assert find_snapshot(tmp_path) == tmp_path / "checkpoint-12"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-12", "checkpoint-3", "checkpoint-6"]
 

@@ -236,8 +236,10 @@ def test_logged_values_are_what_they_say(tmp_path: Path) -> None:
 
 
 def test_the_target_of_a_certain_pair_is_infinite_and_left_out(tmp_path: Path) -> None:
-    steps, _ = train(make_pairs(8, seed=9, confidences=(1.0, 0.8)), tmp_path)
-    assert "target_z" not in steps[0] and "z" in steps[0]
+    some, _ = train(make_pairs(8, seed=9, confidences=(1.0, 0.8)), tmp_path / "some")
+    assert some[0]["target_z"] == pytest.approx(math.log(4), abs=1e-5)
+    none, _ = train(make_pairs(8, seed=9, confidences=(1.0, 0.0)), tmp_path / "none")
+    assert "target_z" not in none[0] and "z" in none[0]
 
 
 def test_enough_training_reaches_the_target_margin(tmp_path: Path) -> None:

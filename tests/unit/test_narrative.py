@@ -156,7 +156,7 @@ def test_few_labels_carry_no_claim() -> None:
     )
     assert tell_labels(arm) == (
         "SRLM: the share of right labels fell from 75.0 % (M1) to 50.0 % (M2): "
-        "with 4 and 4 labels that can be told the data carries no claim of a change."
+        "with 4 and 4 known labels the data carries no claim of a change."
     )
 
 
