@@ -23,6 +23,7 @@ class RunOverview:
         iteration: of the first stage that is not done; of the last one where all are.
         fraction_done: finished stages, the running one in part, over all stages; in [0, 1].
         accuracy: of the newest evaluation that has one; consistency_rate and the taus likewise of the newest agree.
+        tau_iteration: of the taus; at 1 the previous model is M0, for which a stand-in ranks.
         waiting_for: the run that computes the stage this run needs next.
         pid: of the lease's holder; None without a lease, as are host, pid_started_at and heartbeat_at.
     """
@@ -50,6 +51,7 @@ class RunOverview:
     consistency_rate: float | None
     tau_previous: float | None
     tau_anchor: float | None
+    tau_iteration: int | None
     pid: int | None
     pid_started_at: float | None
     host: str | None
@@ -89,7 +91,10 @@ def read_run_overview(c: sqlite3.Connection) -> list[RunOverview]:
         progress[run_id] = _compute_progress(run_id, stages)
         newest[run_id] = {}
         for stage in stages:
-            newest[run_id].update(headlines.get(stage["stage_id"], {}))
+            found = headlines.get(stage["stage_id"], {})
+            newest[run_id].update(found)
+            if "tau_previous" in found:
+                newest[run_id]["tau_iteration"] = stage["iteration"]
     return [
         _build_overview(
             row, tags.get(row["run_id"], ()), progress.get(row["run_id"], _Progress()), newest.get(row["run_id"], {})
@@ -158,6 +163,7 @@ def _build_overview(
         consistency_rate=newest.get("consistency_rate"),
         tau_previous=newest.get("tau_previous"),
         tau_anchor=newest.get("tau_anchor"),
+        tau_iteration=None if "tau_iteration" not in newest else int(newest["tau_iteration"]),
         pid=row["pid"],
         pid_started_at=row["pid_started_at"],
         host=row["host"],

@@ -8,6 +8,7 @@ from typing import Any
 
 from cream_tui import diagnostics, output
 from cream_tui.output import Cell, Column
+from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
 from cream_tui.stores import is_stale, open_run_reader
 from cream_tui.styles import RUN_STYLES
 from cream_tui.units import format_age, format_percent, format_signed
@@ -67,6 +68,8 @@ def _print(root: Path, runs: list[tuple[RunOverview, bool]], n_all: int) -> None
         return
     now = time.time()
     output.print_table(_COLUMNS, (_build_row(run, stale, now) for run, stale in runs))
+    if any(has_stand_in(run) for run, _ in runs):
+        diagnostics.narrate(STAND_IN_LEGEND)
     if any(stale for _, stale in runs):
         diagnostics.narrate("stale: the process is gone; `cream-tui resume RUN` goes on where it ended")
 
@@ -81,9 +84,14 @@ def _build_row(run: RunOverview, stale: bool, now: float) -> list[str | Cell]:
         Cell(state, RUN_STYLES.get(state, "")),
         f"{run.n_stages_done}/{run.n_stages}",
         format_percent(run.accuracy),
-        format_signed(run.tau_previous),
+        format_signed(run.tau_previous) + ("*" if has_stand_in(run) else ""),
         format_age(max(0.0, now - run.created_at)),
     ]
+
+
+def has_stand_in(run: RunOverview) -> bool:
+    """Whether the newest tau is that of the first iteration, with the base model's likelihood as its other side."""
+    return run.tau_iteration == STAND_IN_ITERATION
 
 
 def _build_record(run: RunOverview, stale: bool) -> dict[str, Any]:
