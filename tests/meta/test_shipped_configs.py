@@ -50,7 +50,7 @@ def test_method_is_short_and_parses(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("sandbox", (2.0, 1e-4, 2.0)), ("sandbox-collapse", (0.5, 1.5e-4, 1.0)), ("sandbox-gentle", (0.5, 6e-5, 1.0))],
+    [("sandbox", (2.0, 1e-4, 2.0)), ("sandbox-collapse", (0.5, 1.5e-4, 1.0)), ("sandbox-gentle", (0.5, 2e-5, 1.0))],
 )
 def test_sandbox_presets(name: str, settings: tuple[float, float, float]) -> None:
     training = load_run_config(name).training
