@@ -24,6 +24,8 @@ LEAST_TAU_CHANGE = 0.1
 LEAST_LENGTH_CHANGE = 0.1
 # Above this the previous model ranks as the current one does, whatever the labels do.
 SATURATED_TAU = 0.9
+# Below this share of logit(C), the gradient sigmoid(z) - C is still near its start.
+LEAST_MARGIN_SHARE = 0.5
 # Above this the loss is plain DPO in all but name.
 NEARLY_HARD_C = 0.95
 # Below this a training has left the saved weights as they were.
@@ -66,6 +68,7 @@ def _tell_arm(arm: Arm) -> list[str | None]:
         tell_labels(arm),
         tell_agreement(arm),
         tell_confidence(arm),
+        tell_margin(arm),
         tell_length(arm),
     ]
 
@@ -73,8 +76,8 @@ def _tell_arm(arm: Arm) -> list[str | None]:
 def tell_small_changes(results: Sequence[ModelResult]) -> list[str]:
     """Which trainings left the saved weights almost as they were."""
     return [
-        f"training changed {100 * model.changed_share:.2g} % of the weights of {model.name}: in bfloat16 small updates "
-        "are rounded away (model.dtype: float32 keeps them)."
+        f"training changed {100 * model.changed_share:.2g} % of the weights of {model.name}: its updates were too few "
+        "(the first of a warm-up has rate 0), too small, or rounded away in half precision."
         for model in results
         if model.changed_share is not None and model.changed_share < LEAST_CHANGED_SHARE
     ]
@@ -171,6 +174,18 @@ def tell_confidence(arm: Arm) -> str | None:
     return (
         f"{arm.title}: C went from {format_number(start)} at {first.name} to {format_number(end)} at {last.name}{tail}."
     )
+
+
+def tell_margin(arm: Arm) -> str | None:
+    """Whether training came to the margin that C asks for; before that a C only scales the steps."""
+    targets = {model.name: value for model, value in arm.list_measured("final_target_z")}
+    known = [(model.name, z, targets[model.name]) for model, z in arm.list_measured("final_z") if model.name in targets]
+    if not known:
+        return None
+    figures = ", ".join(f"{z:.1f} of {target:.1f} ({name})" for name, z, target in known)
+    far = [name for name, z, target in known if target > 0 and z < LEAST_MARGIN_SHARE * target]
+    tail = f": at {', '.join(far)} C hardly did more than scale the steps" if far else ""
+    return f"{arm.title}: training on its pairs ended with z at this much of its target logit(C): {figures}{tail}."
 
 
 def tell_length(arm: Arm) -> str | None:

@@ -26,7 +26,10 @@ RESULT_COLUMNS = (
 N_TITLE_LINES = 2
 # What fits beside the name of a run.
 SHORT_RESULT_COLUMNS = RESULT_COLUMNS[:-2]
-_LEGEND = "tau, C, labels, tokens: of the pairs that this model made for the next one."
+_LEGEND = (
+    "tau, C, labels, tokens: of the pairs that this model made for the next one; labels: of those whose sides differ "
+    "in correctness."
+)
 STAND_IN_LEGEND = "* tau to M0's log-likelihood: M0 has no implicit reward."
 # The iteration in which the previous model is M0, the reference of all rewards.
 STAND_IN_ITERATION = 1

@@ -31,6 +31,7 @@ _MEASURES: Mapping[str, tuple[str, ...]] = {
         "rejected_n_tokens",
         "median_margin",
     ),
+    "train": ("final_z", "final_target_z"),
 }
 # The metric of the training that made a model.
 _CHANGED_SHARE = "changed_share"

@@ -44,6 +44,7 @@ def compare(store: str | None, references: Sequence[str], *, as_json: bool) -> i
     arms = [Arm(run.name, tuple(models)) for run, models in zip(runs, results, strict=True)]
     for arm in arms[1:]:
         output.print_paragraph(tell_difference(arm, arms[0]))
+    output.print_paragraph("These are runs, not methods: repeat them with other seeds before you conclude.", "dim")
     return ExitCode.DONE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from db.queries import read_checkpoint, read_pairs, read_scores
+from db.queries import read_checkpoint, read_pairs, read_run_metrics, read_scores
 from db.rows import CheckpointRow, MetricRow, PairRow, ScoreRow
 from engine.artifacts import compute_folder_digest
 from engine.compute.build import build_optimiser_settings
@@ -44,6 +45,7 @@ def run_train(context: StageContext) -> None:
     else:
         _train_preference(context, model, tokenizer, recorder)
     recorder.commit()
+    context.write(_summarise_margin(context))
     _publish(context, model, tokenizer, parent)
 
 
@@ -183,6 +185,24 @@ def _publish(context: StageContext, model: PreTrainedModel, tokenizer: PreTraine
         ]
     )
     shutil.rmtree(context.work_folder, ignore_errors=True)
+
+
+def _summarise_margin(context: StageContext) -> list[MetricRow]:
+    """Return z and its target over the last tenth of the steps: whether C had a say, or only scaled the first steps.
+
+    From the store, which also holds the steps before a resume.
+    """
+    steps: dict[str, dict[int, float]] = {"z": {}, "target_z": {}}
+    for metric in read_run_metrics(context.reader, context.task.run_id, names=steps):
+        if metric.label == context.spec.label:
+            steps[metric.name][metric.step] = metric.value
+    rows = []
+    for name, values in steps.items():
+        first = 0.9 * max(values, default=0)
+        last = [value for step, value in sorted(values.items()) if step > first]
+        if last:
+            rows.append(MetricRow(f"final_{name}", 0, math.fsum(last) / len(last)))
+    return rows
 
 
 class _StepRecorder:

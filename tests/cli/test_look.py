@@ -72,8 +72,8 @@ def test_show_json_gives_state_checkpoints_and_results(call: Callable, store_roo
 def test_show_warns_of_weights_that_stayed_and_of_missing_scores(call: Callable, store_root: Path) -> None:
     warnings = call("show", "demo-cream", "--store", str(store_root)).stderr.splitlines()
     assert warnings[1:] == [
-        "warning: training changed 0.42 % of the weights of M3: in bfloat16 small updates are rounded away "
-        "(model.dtype: float32 keeps them).",
+        "warning: training changed 0.42 % of the weights of M3: its updates were too few (the first "
+        "of a warm-up has rate 0), too small, or rounded away in half precision.",
         "warning: score t=2: 3 responses have no score",
     ]
 

@@ -13,6 +13,7 @@ from cream_tui.narrative import (
     tell_difference,
     tell_labels,
     tell_length,
+    tell_margin,
 )
 from cream_tui.results import ModelResult, TaskCount
 
@@ -117,8 +118,8 @@ def test_a_difference_is_told_on_shared_items_only() -> None:
 def test_weights_that_stayed_are_told() -> None:
     arms = [build_arm(replace(build_model(2), changed_share=0.0042), replace(build_model(3), changed_share=0.01))]
     assert [sentence for sentence in tell(arms) if "weights" in sentence] == [
-        "SRLM: training changed 0.42 % of the weights of M2: in bfloat16 small updates are rounded away "
-        "(model.dtype: float32 keeps them)."
+        "SRLM: training changed 0.42 % of the weights of M2: its updates were too few (the first "
+        "of a warm-up has rate 0), too small, or rounded away in half precision."
     ]
 
 
@@ -240,3 +241,16 @@ def test_the_whole_story_ends_with_the_caveat() -> None:
     told = tell(arms)
     assert told[0].startswith("SRLM: ")
     assert told[-1].startswith("This is one seed")
+
+
+def test_margin_is_told_against_its_target() -> None:
+    """At M1 z came to 1.0 of logit(C) = 1.2; at M2 to 0.8 of 3.2, a quarter: C could not do more than scale steps."""
+    models = [
+        replace(build_model(index, 320), measures={"final_z": z, "final_target_z": target})
+        for index, z, target in ((1, 1.0, 1.2), (2, 0.8, 3.2))
+    ]
+    assert tell_margin(build_arm(*models)) == (
+        "SRLM: training on its pairs ended with z at this much of its target logit(C): 1.0 of 1.2 (M1), 0.8 of 3.2 "
+        "(M2): at M2 C hardly did more than scale the steps."
+    )
+    assert tell_margin(build_arm(build_model(1), build_model(2))) is None
