@@ -35,7 +35,7 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing the pinned packages into $(VENV); torch is the large one. This takes a few minutes."
-	@$(if $(TORCH_INDEX),$(PIP) torch --index-url $(TORCH_INDEX))
+	@$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
 	@$(PIP) --editable .
 	@touch $@
 
