@@ -24,6 +24,10 @@ PROGRAM = "cream-tui"
 
 def run_command(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error becomes a message."""
+    if sys.stdout is None:  # closed by the caller: what is said then is said to nobody
+        sys.stdout = _open_nothing()
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

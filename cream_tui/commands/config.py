@@ -37,8 +37,11 @@ def show(config: str | None, overrides: tuple[str, ...], method: str | None, *, 
 
 def check(config: str, overrides: tuple[str, ...], method: str | None, *, as_json: bool) -> int:
     """Say that a configuration is sound, or raise what is wrong with it."""
+    from engine.runtime.control import check_config
+
     loaded = load_run_config(config, overrides=overrides, method=method)
     check_files(loaded)
+    check_config(loaded)
     if as_json:
         output.print_json(
             {"name": loaded.name, "file": str(find_config(config)), "digest": compute_config_digest(loaded)}

@@ -41,7 +41,7 @@ def show(store: str | None, run: str, *, as_json: bool) -> int:
         snapshot = read_snapshot(connection, found.run_id)
         checkpoints = read_run_checkpoints(connection, found.run_id, root)
         log = find_log(connection, root, found.run_id)
-        missing = read_run_metrics(connection, found.run_id, names=("n_missing",))
+        missing = read_run_metrics(connection, found.run_id, names=("n_missing", "n_skipped_prompts"))
         if as_json:
             output.print_json(_build_record(connection, snapshot, checkpoints, log))
             return ExitCode.DONE
@@ -115,9 +115,15 @@ def _print_models(checkpoints: list[RunCheckpoint]) -> None:
     output.print_table((Column("model"), Column("folder")), [(model.name, model.folder) for model in checkpoints])
 
 
+_LEFT_OUT = {
+    "n_missing": "responses have no score",
+    "n_skipped_prompts": "prompts are longer than data.max_prompt_tokens and were left out",
+}
+
+
 def _print_warnings(snapshot: RunSnapshot, missing: Sequence[RunMetric]) -> None:
     lines = tell_small_changes(snapshot.results)
-    lines += [f"{metric.label}: {metric.value:,.0f} responses have no score" for metric in missing if metric.value > 0]
+    lines += [f"{metric.label}: {metric.value:,.0f} {_LEFT_OUT[metric.name]}" for metric in missing if metric.value > 0]
     if lines:
         diagnostics.narrate()
     for line in lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.compute.hf_sampler import HFSampler
-from engine.compute.prompts import find_end_token_ids
+from engine.compute.prompts import check_vocabulary, find_end_token_ids
 from engine.compute.training import OptimiserSettings
 from engine.config.training import OptimiserConfig
 from engine.plan import StageSpec
@@ -14,6 +14,7 @@ from engine.protocols import Sampler
 
 def build_sampler(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: StageSpec, shrink: int) -> Sampler:
     """Return the sampler of an iteration's groups."""
+    check_vocabulary(model, tokenizer)
     sampling = spec.config.sampling
     return HFSampler(
         model=model,
@@ -31,6 +32,7 @@ def build_greedy_sampler(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: StageSpec, shrink: int
 ) -> Sampler:
     """Return the sampler of evaluation: one most likely response per item."""
+    check_vocabulary(model, tokenizer)
     return HFSampler(
         model=model,
         end_token_ids=find_end_token_ids(model, tokenizer),

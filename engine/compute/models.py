@@ -6,7 +6,7 @@ import ctypes
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.errors import BackendError, CheckpointError
@@ -26,18 +26,26 @@ def choose_device(setting: str) -> torch.device:
 def load_model(folder: str | Path, *, dtype: str, device: torch.device) -> PreTrainedModel:
     """Return the causal LM of a folder in evaluation mode; safetensors only, no code from the folder is run."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=getattr(torch, dtype),
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         raise CheckpointError(
             f"cannot load a causal LM from {folder}: {_first_line(error)}",
             hint="model.path must name a transformers folder with config.json and *.safetensors",
         ) from error
+    broken = sorted(loading["missing_keys"]) + sorted(str(name) for name in loading["mismatched_keys"])
+    if broken:
+        raise CheckpointError(
+            f"{folder} lacks weights that its config.json asks for: {broken[0]}"
+            + f" and {len(broken) - 1} more" * (len(broken) > 1),
+            hint="they would be made up at random: bring the whole model, or the config.json that belongs to it",
+        )
     if device.type == "cpu":
         _keep_freed_memory()
     return model.to(device).eval()
@@ -47,7 +55,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """Return the folder's tokenizer; a missing pad token becomes the end token (masks go by position)."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise CheckpointError(
             f"cannot load a tokenizer from {folder}: {_first_line(error)}",
             hint="the model folder must hold tokenizer.json or another tokenizer that transformers can read",

@@ -48,7 +48,7 @@ def encode_example(
             "the chat template of this tokenizer is no token prefix: a prompt with the generation prompt and the whole "
             f"conversation differ from token {at} on ({tokenizer.decode(list(prompt[at : at + 4]))!r} against "
             f"{tokenizer.decode(list(whole[at : at + 4]))!r})",
-            hint="mend chat_template in the model folder, or leave SFT out with data.sft: none",
+            hint="mend chat_template in the model folder and start the run again",
             key="model.path",
         )
     tail = whole[len(prompt) :]
@@ -80,6 +80,22 @@ def find_end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
             key="model.path",
         )
     return frozenset(ids)
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer with token ids that the model has no embedding for.
+
+    Raises:
+        ConfigError: names both sizes.
+    """
+    n_rows = model.get_input_embeddings().weight.shape[0]
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= n_rows:
+        raise ConfigError(
+            f"the tokenizer does not fit its model: it has token ids up to {largest}, the model {n_rows} embeddings",
+            hint="model.path must hold the model and the tokenizer that belong together",
+            key="model.path",
+        )
 
 
 def check_context(model: PreTrainedModel, prompts: Sequence[EncodedPrompt], *, max_new_tokens: int, key: str) -> None:

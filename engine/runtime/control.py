@@ -22,7 +22,7 @@ from db.rows import Lease, NewRun, NewStage, RunRow
 from db.session import open_store
 from db.writes import create_run, mark_run_stopped, request_stop, requeue_run
 from db.writes import delete_run as delete_run_row
-from engine.artifacts import Base, compute_folder_digest, resolve_base
+from engine.artifacts import Base, check_model_folder, compute_folder_digest, resolve_base
 from engine.config.load import apply_overrides, compute_config_digest, dump
 from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
@@ -33,7 +33,7 @@ from engine.runtime.process import is_alive, signal_holder
 from engine.runtime.provenance import describe_origin
 from engine.tasks.check import check_data
 
-__all__ = ["delete_run", "fork_run", "is_alive", "resume_run", "start_run", "stop_run"]
+__all__ = ["check_config", "delete_run", "fork_run", "is_alive", "resume_run", "start_run", "stop_run"]
 
 BACKEND_REASON = "hf: the only sampling backend of this version"
 START_TIMEOUT_S = 30.0
@@ -49,12 +49,23 @@ def start_run(root: Path, config: RunConfig, *, tags: Sequence[str] = (), reuse:
         StoreError: the store cannot be written.
     """
     config = _resolve_backend(config)
-    _check_rewards(config)
-    check_data(config)
+    check_config(config)
     base = _resolve_base(config)
     run = _create(root, config, [], base, tags=tags, salt=None if reuse else uuid.uuid4().hex)
     _spawn(root, run)
     return run
+
+
+def check_config(config: RunConfig) -> None:
+    """Make every check of ``start_run`` that needs neither computing nor the network.
+
+    Raises:
+        ConfigError, TaskError, CheckpointError: as ``start_run``.
+    """
+    _check_rewards(config)
+    check_data(config)
+    if config.model.path is not None and Path(config.model.path).is_dir():
+        check_model_folder(Path(config.model.path))
 
 
 def resume_run(root: Path, run: RunRow) -> RunRow:

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -123,7 +124,11 @@ class Supervisor:
             if self.stop.is_set() or self.lost.is_set():
                 _end(process)
                 self._check_stop()
-        error: str | None = receiver.recv()
+        try:
+            error: str | None = receiver.recv()
+        except EOFError:
+            process.join()
+            error = f"the process was killed by {name_signal(process.exitcode or 0)}; memory may have run out"
         process.join()
         if error is not None:
             raise BackendError(f"the libraries cannot be loaded: {error}", hint="install the pinned versions again")
@@ -266,6 +271,7 @@ def main(root: str, run_id: str) -> int:
     threading.Thread(target=supervisor.keep_lease, daemon=True).start()
     try:
         state, code, error = supervisor.work()
+        end_fork_server()
         release_lease(store, run_id, supervisor.lease.token, state=state, exit_code=int(code), error=error)
     except LeaseLostError as lost:
         print(lost.message, file=sys.stderr)
@@ -276,6 +282,11 @@ def main(root: str, run_id: str) -> int:
     if error:
         print(error, file=sys.stderr)
     return int(code)
+
+
+def end_fork_server() -> None:
+    """End the fork server and wait for it, so that a run that says it is over has no process left but this one."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # there is no public way; it ends at exit otherwise
 
 
 def _join(error: StoreError) -> str:

@@ -54,7 +54,7 @@ def read_jsonl(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
         TaskError: no such file, no rows, or a line that is no JSON object; names file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise TaskError(f"{path} does not exist", hint="check the path in the config") from error
     except UnicodeDecodeError as error:
@@ -70,6 +70,8 @@ def read_jsonl(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise TaskError(f"{place}: not valid JSON: {error.msg} at column {error.colno}") from error
+        except (RecursionError, ValueError) as error:
+            raise TaskError(f"{place}: not readable as JSON: nested too deeply, or a number too long") from error
         if not isinstance(row, dict):
             raise TaskError(f"{place}: expected a JSON object, found {type(row).__name__}")
         _refuse_surrogates(place, line)
@@ -91,7 +93,8 @@ def parse_prompts(rows: Iterable[tuple[str, Mapping[str, Any]]], *, need_answer:
         if messages[-1].role == "assistant":
             raise TaskError(f"{place}: messages end with the assistant; a prompt ends with the user")
         answer = row.get("answer")
-        is_number = isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
+        is_number = isinstance(answer, int) or (isinstance(answer, float) and math.isfinite(answer))
+        is_number = is_number and not isinstance(answer, bool)
         if answer is not None and not is_number and not (isinstance(answer, str) and answer.strip()):
             raise TaskError(f"{place}: answer must be a number or text that is not empty, found {answer!r}")
         if need_answer and answer is None:
@@ -164,6 +167,8 @@ def _parse_messages(place: str, row: Mapping[str, Any]) -> tuple[Message, ...]:
         prompt, messages = None, prompt
     if messages is None:
         if not isinstance(prompt, str) or not prompt.strip():
+            if prompt is not None:
+                raise TaskError(f"{place}: prompt must be text that is not empty")
             found = ", ".join(sorted(map(str, row))) or "none"
             raise TaskError(f"{place}: neither prompt nor messages (keys found: {found})")
         return (Message("user", prompt),)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from engine.compute.models import load_model, load_tokenizer
+from engine.compute.prompts import check_vocabulary
 from engine.config.load import load_run_config
 from engine.config.run import RunConfig
-from engine.errors import TaskError
+from engine.config.shipped import find_configs_folder
+from engine.errors import CheckpointError, ConfigError, TaskError
 from engine.records import Message
 from engine.stages.data import load_examples, load_items, load_prompts
 from engine.tasks.sources import parse_examples, parse_prompts, read_jsonl, verify
@@ -84,7 +89,10 @@ def test_answers_are_verified_by_number_or_text() -> None:
         ("{", "line 2: not valid JSON"),
         ("[1]", "line 2: expected a JSON object"),
         ('{"promt": "x"}', "line 2: neither prompt nor messages (keys found: promt)"),
-        ('{"prompt": ""}', "line 2: neither prompt nor messages"),
+        ('{"prompt": ""}', "line 2: prompt must be text"),
+        ('{"prompt": 5}', "line 2: prompt must be text"),
+        ("[" * 100_000, "line 2: not readable as JSON"),
+        ('{"prompt": "x", "answer": ' + "9" * 5000 + "}", "line 2: not readable as JSON"),
         ('{"messages": []}', "line 2: messages must be a list"),
         ('{"messages": [{"role": "robot", "content": "x"}]}', "line 2: the role"),
         ('{"messages": [{"role": "assistant", "content": "x"}]}', "line 2: messages end with the assistant"),
@@ -112,3 +120,27 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
         read_jsonl(tmp_path / "latin.jsonl")
     with pytest.raises(TaskError, match="no response"):
         parse_examples([("x", {"prompt": "hi"})])
+
+
+def test_a_folder_without_all_weights_is_refused(tmp_path: Path) -> None:
+    """Transformers would make up what is missing, at random."""
+    folder = tmp_path / "model"
+    shutil.copytree(find_configs_folder() / "models" / "sandbox", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 4, "layer_types": None}))
+    with pytest.raises(CheckpointError, match=r"lacks weights.*model\.layers\.3"):
+        load_model(folder, dtype="float32", device=torch.device("cpu"))
+
+
+def test_a_tokenizer_larger_than_its_model_is_refused() -> None:
+    folder = find_configs_folder() / "models" / "sandbox"
+    tokenizer = load_tokenizer(folder)
+    tokenizer.add_tokens(["<one more>"])
+    with pytest.raises(ConfigError, match="does not fit its model"):
+        check_vocabulary(load_model(folder, dtype="float32", device=torch.device("cpu")), tokenizer)
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "bom.jsonl"
+    path.write_text('{"prompt": "x"}\n', encoding="utf-8-sig")
+    assert parse_prompts(read_jsonl(path))[0].text == "x"

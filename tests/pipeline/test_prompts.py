@@ -194,7 +194,7 @@ def test_merges_across_the_border_are_refused_with_the_place() -> None:
     prompt = encode_prompt(tokenizer, (Message("user", QUESTION),))
     assert f"differ from token {len(prompt) - 1} on ('\\n\\n' against '\\n\\nThe" in refusal.value.message
     assert refusal.value.key == "model.path"
-    assert "data.sft: none" in str(refusal.value)
+    assert "start the run again" in str(refusal.value)
 
 
 def test_a_generation_prompt_that_the_conversation_lacks_is_refused() -> None:
