@@ -88,7 +88,7 @@ def _fetch(name: str, revision: str | None) -> Path:
             f"model.path: there is no {name} on the hub, nor a folder of this name here",
             hint="check the name; a private model needs `hf auth login`",
         ) from error
-    except Exception as error:
+    except Exception as error:  # the hub client raises what its transport raises; all of it means: not fetched
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"model.path: cannot fetch {name} from the hub: {reason}",

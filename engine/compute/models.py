@@ -34,7 +34,9 @@ def load_model(folder: str | Path, *, dtype: str, device: torch.device) -> PreTr
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except Exception as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken folder makes transformers raise almost anything
         raise CheckpointError(
             f"cannot load a causal LM from {folder}: {_first_line(error)}",
             hint="model.path must name a transformers folder with config.json and *.safetensors",
@@ -55,7 +57,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """Return the folder's tokenizer; a missing pad token becomes the end token (masks go by position)."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
+    except Exception as error:  # as above
         raise CheckpointError(
             f"cannot load a tokenizer from {folder}: {_first_line(error)}",
             hint="the model folder must hold tokenizer.json or another tokenizer that transformers can read",
