@@ -74,7 +74,10 @@ def write_whole(target: Path, chunks: Iterable[str]) -> None:
         with target.open("w", encoding="utf-8", newline="") as stream:
             stream.writelines(chunks)
         return
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+    except OSError as error:  # about the file that was asked for, not about the one beside it
+        raise OSError(error.errno, error.strerror, str(target)) from error
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.writelines(chunks)

@@ -151,3 +151,10 @@ def test_a_reader_that_leaves_early_ends_it_quietly(store_root: Path) -> None:
 
 def test_an_empty_csv_still_has_its_head() -> None:
     assert list(encode_csv(("a", "b"), [])) == ["a,b\r\n"]
+
+
+def test_a_missing_folder_is_named_by_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    target = tmp_path / "nowhere" / "x.csv"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(target, ["a"])
+    assert caught.value.filename == str(target)
