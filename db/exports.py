@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from db.labels import find_model_name
+from db.pair_links import ANCHOR, MEASURE, find_stand_in
 from db.queries import as_bool
 from db.reading import snapshot, stream_rows
 from db.rows import RunRow
@@ -24,6 +25,7 @@ EXPORT_COLUMNS: dict[str, tuple[str, ...]] = {
     "runs": (
         *("run_id", "name", "method", "seed", "state", "iterations", "created_at", "config_digest"),
         *("started_at", "finished_at", "base_digest", "parent_run_id", "fork_at", "tags", "exit_code", "error"),
+        *("note", "is_baseline"),
     ),
     "responses": (
         *("run_id", "iteration", "prompt_id", "prompt", "k", "text", "prompt_token_ids", "token_ids", "finish_reason"),
@@ -42,6 +44,11 @@ EXPORT_COLUMNS: dict[str, tuple[str, ...]] = {
         *("run_id", "iteration", "prompt_id", "prompt", "chosen", "rejected", "chosen_k", "rejected_k"),
         *("chosen_reward", "rejected_reward", "margin", "consistency_rate", "confidence", "chosen_correct"),
         *("rejected_correct", "skip_reason"),
+        *("tau_previous", "tau_anchor", "chosen_n_tokens", "rejected_n_tokens", "verdict", "flagged"),
+    ),
+    "verdicts": (  # what a person said, beside what it is held against
+        *("run_id", "iteration", "prompt_id", "prompt", "chosen", "rejected", "verdict", "flagged", "blind", "note"),
+        *("at", "consistency_rate", "confidence", "margin", "chosen_correct", "rejected_correct"),
     ),
     "metrics": (
         *("run_id", "iteration", "stage", "step", "name", "value", "at"),
@@ -54,17 +61,23 @@ EXPORT_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 # Per table: the statement; :run is the run's id, and run_id, the first column, is left out. A link knows the sample
-# stage of its iteration, so that what lacks a position of its own is ordered by the prompt's.
+# and agree stages of its iteration: what lacks a position of its own is ordered by the prompt's.
 _LINKS = """
 WITH link AS (
-  SELECT l.iteration, l.position, l.label, s.stage_id, s.name, m.stage_id AS sample_id
+  SELECT l.iteration, l.position, l.label, s.stage_id, s.name, m.sample_id, m.agree_id
   FROM run_stage l JOIN stage s ON s.stage_id = l.stage_id
   LEFT JOIN (
-    SELECT x.iteration, min(x.stage_id) AS stage_id FROM run_stage x JOIN stage y ON y.stage_id = x.stage_id
-    WHERE x.run_id = :run AND y.name = 'sample' GROUP BY x.iteration
+    SELECT x.iteration, min(iif(y.name = 'sample', x.stage_id, NULL)) AS sample_id,
+      min(iif(y.name = 'agree', x.stage_id, NULL)) AS agree_id
+    FROM run_stage x JOIN stage y ON y.stage_id = x.stage_id WHERE x.run_id = :run GROUP BY x.iteration
   ) m ON m.iteration = l.iteration
   WHERE l.run_id = :run
 )
+"""
+_SIDES = """
+LEFT JOIN sampled_prompt d ON d.stage_id = l.sample_id AND d.prompt_id = r.prompt_id
+LEFT JOIN response a ON a.stage_id = l.sample_id AND a.prompt_id = r.prompt_id AND a.k = r.chosen_k
+LEFT JOIN response b ON b.stage_id = l.sample_id AND b.prompt_id = r.prompt_id AND b.k = r.rejected_k
 """
 _STATEMENTS: dict[str, str] = {
     "responses": """
@@ -88,13 +101,24 @@ FROM link l JOIN agreement r ON r.stage_id = l.stage_id
 LEFT JOIN sampled_prompt d ON d.stage_id = l.sample_id AND d.prompt_id = r.prompt_id
 ORDER BY l.iteration, d.position, r.prompt_id, r.measure, r.scorer, r.against
 """,
-    "pairs": """
+    "pairs": f"""
 SELECT l.iteration, r.prompt_id, p.text, a.text, b.text, r.chosen_k, r.rejected_k, r.chosen_reward, r.rejected_reward,
-  r.margin, r.consistency_rate, r.confidence, a.correct, b.correct, r.skip_reason
-FROM link l JOIN pair r ON r.stage_id = l.stage_id JOIN prompt p ON p.prompt_id = r.prompt_id
-LEFT JOIN sampled_prompt d ON d.stage_id = l.sample_id AND d.prompt_id = r.prompt_id
-LEFT JOIN response a ON a.stage_id = l.sample_id AND a.prompt_id = r.prompt_id AND a.k = r.chosen_k
-LEFT JOIN response b ON b.stage_id = l.sample_id AND b.prompt_id = r.prompt_id AND b.k = r.rejected_k
+  r.margin, r.consistency_rate, r.confidence, a.correct, b.correct, r.skip_reason, tp.value, ta.value, a.n_tokens,
+  b.n_tokens, w.verdict, w.is_flagged
+FROM link l JOIN pair r ON r.stage_id = l.stage_id JOIN prompt p ON p.prompt_id = r.prompt_id {_SIDES}
+LEFT JOIN agreement tp ON tp.stage_id = l.agree_id AND tp.measure = '{MEASURE}' AND tp.prompt_id = r.prompt_id
+  AND tp.scorer = 'implicit:M' || l.iteration
+  AND tp.against = iif(l.iteration = 1, :stand_in, 'implicit:M' || (l.iteration - 1))
+LEFT JOIN agreement ta ON ta.stage_id = l.agree_id AND ta.measure = '{MEASURE}' AND ta.prompt_id = r.prompt_id
+  AND ta.scorer = 'implicit:M' || l.iteration AND ta.against = '{ANCHOR}'
+LEFT JOIN verdict w ON w.stage_id = r.stage_id AND w.prompt_id = r.prompt_id
+ORDER BY l.iteration, d.position, r.prompt_id
+""",
+    "verdicts": f"""
+SELECT l.iteration, r.prompt_id, p.text, a.text, b.text, w.verdict, w.is_flagged, w.is_blind, w.note, w.at,
+  r.consistency_rate, r.confidence, r.margin, a.correct, b.correct
+FROM link l JOIN verdict w ON w.stage_id = l.stage_id
+JOIN pair r ON r.stage_id = w.stage_id AND r.prompt_id = w.prompt_id JOIN prompt p ON p.prompt_id = r.prompt_id {_SIDES}
 ORDER BY l.iteration, d.position, r.prompt_id
 """,
     "metrics": """
@@ -108,7 +132,7 @@ FROM link l JOIN evaluation r ON r.stage_id = l.stage_id
 ORDER BY l.iteration, l.position, r.task, length(r.item_id), r.item_id
 """,
 }
-_BOOLS = frozenset({"correct", "chosen_correct", "rejected_correct"})
+_BOOLS = frozenset({"correct", "chosen_correct", "rejected_correct", "flagged", "blind"})
 
 
 def iterate_export(c: sqlite3.Connection, what: str, runs: RunRow | Sequence[RunRow]) -> Iterator[tuple[Value, ...]]:
@@ -125,7 +149,8 @@ def iterate_export(c: sqlite3.Connection, what: str, runs: RunRow | Sequence[Run
     converters = [(place, convert) for place, name in enumerate(columns) if (convert := _find_converter(what, name))]
     with snapshot(c):
         for run in chosen:
-            for row in stream_rows(c, _LINKS + _STATEMENTS[what], {"run": run.run_id}):
+            parameters = {"run": run.run_id, "stand_in": find_stand_in(c, run.run_id)}
+            for row in stream_rows(c, _LINKS + _STATEMENTS[what], parameters):
                 values: list[Value] = [run.run_id, *row]
                 for place, convert in converters:
                     values[place] = convert(values[place])

@@ -4,7 +4,7 @@ They do not validate: what comes in has been checked at the border, and the sche
 relationships: joins are written out. Columns are in the order of the migration files; ``db.rows`` says what they mean.
 """
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy import Integer as Flag  # 0 or 1: SQLAlchemy's Boolean would name another column type
 from sqlmodel import Field, SQLModel
 
@@ -16,6 +16,8 @@ class Run(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'stopped')"),
         CheckConstraint("reuse IN (0, 1)"),
+        CheckConstraint("is_baseline IN (0, 1)"),
+        Index("run_baseline", "is_baseline", unique=True, sqlite_where=text("is_baseline = 1")),
     )
 
     run_id: str = Field(primary_key=True)
@@ -39,6 +41,9 @@ class Run(SQLModel, table=True):
     stop_requested_at: float | None = None
     exit_code: int | None = None
     error: str | None = None
+    note: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+    is_baseline: bool = Field(default=False, sa_type=Flag, sa_column_kwargs={"server_default": text("0")})
+    queue_position: float | None = None
 
 
 class RunTag(SQLModel, table=True):
@@ -269,3 +274,34 @@ class Evaluation(SQLModel, table=True):
     correct: bool = Field(sa_type=Flag)
     n_tokens: int
     finish_reason: str
+
+
+class Verdict(SQLModel, table=True):
+    __tablename__ = "verdict"
+    __table_args__ = (
+        CheckConstraint("verdict IN ('agree', 'swap', 'tie', 'both_bad', 'unsure')"),
+        CheckConstraint("is_flagged IN (0, 1)"),
+        CheckConstraint("is_blind IN (0, 1)"),
+    )
+
+    stage_id: int = Field(primary_key=True, foreign_key="stage.stage_id", ondelete="CASCADE")
+    prompt_id: str = Field(primary_key=True, foreign_key="prompt.prompt_id")
+    verdict: str | None = None
+    is_flagged: bool = Field(sa_type=Flag)
+    is_blind: bool = Field(sa_type=Flag)
+    note: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+    at: float
+
+
+class Usage(SQLModel, table=True):
+    __tablename__ = "usage"
+    __table_args__ = (Index("usage_by_run", "run_id", "usage_id"), {"sqlite_autoincrement": True})
+
+    usage_id: int | None = Field(default=None, primary_key=True)
+    run_id: str = Field(foreign_key="run.run_id", ondelete="CASCADE")
+    at: float
+    cpu_percent: float
+    rss_bytes: int
+    gpu_percent: float | None = None
+    gpu_bytes: int | None = None
+    gpu_total_bytes: int | None = None

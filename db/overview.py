@@ -12,7 +12,11 @@ from db.queries import read_tags
 from db.reading import fetch_rows, snapshot
 
 # The newest value of each, by the stage that writes it.
-_HEADLINES = {"evaluate": ("accuracy",), "agree": ("consistency_rate", "tau_previous", "tau_anchor")}
+_HEADLINES = {
+    "evaluate": ("accuracy",),
+    "agree": ("consistency_rate", "tau_previous", "tau_anchor"),
+    "pair": ("confidence", "label_accuracy"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class RunOverview:
         iteration: of the first stage that is not done; of the last one where all are.
         fraction_done: finished stages, the running one in part, over all stages; in [0, 1].
         accuracy: of the newest evaluation that has one; consistency_rate and the taus likewise of the newest agree.
+        confidence: mean C of the newest pairs; label_accuracy likewise, where gold is known.
+        queue_position: of a run that waits for its turn; the lowest goes first.
         tau_iteration: of the taus; at 1 the previous model is M0, for which a stand-in ranks.
         waiting_for: the run that computes the stage this run needs next.
         pid: of the lease's holder; None without a lease, as are host, pid_started_at and heartbeat_at.
@@ -52,6 +58,11 @@ class RunOverview:
     tau_previous: float | None
     tau_anchor: float | None
     tau_iteration: int | None
+    confidence: float | None
+    label_accuracy: float | None
+    note: str
+    is_baseline: bool
+    queue_position: float | None
     pid: int | None
     pid_started_at: float | None
     host: str | None
@@ -74,8 +85,9 @@ def read_run_overview(c: sqlite3.Connection) -> list[RunOverview]:
         runs = fetch_rows(
             c,
             "SELECT r.run_id, r.name, r.method, r.seed, r.state, r.iterations, r.created_at, r.started_at, "
-            "r.finished_at, r.stop_requested_at, r.error, r.parent_run_id, w.pid, w.pid_started_at, w.host, "
-            "w.heartbeat_at FROM run r LEFT JOIN lease w ON w.run_id = r.run_id ORDER BY r.created_at, r.rowid",
+            "r.finished_at, r.stop_requested_at, r.error, r.parent_run_id, r.note, r.is_baseline, r.queue_position, "
+            "w.pid, w.pid_started_at, w.host, w.heartbeat_at "
+            "FROM run r LEFT JOIN lease w ON w.run_id = r.run_id ORDER BY r.created_at, r.rowid",
         )
         tags = read_tags(c)
         headlines = _read_headlines(c)
@@ -164,6 +176,11 @@ def _build_overview(
         tau_previous=newest.get("tau_previous"),
         tau_anchor=newest.get("tau_anchor"),
         tau_iteration=None if "tau_iteration" not in newest else int(newest["tau_iteration"]),
+        confidence=newest.get("confidence"),
+        label_accuracy=newest.get("label_accuracy"),
+        note=row["note"],
+        is_baseline=bool(row["is_baseline"]),
+        queue_position=row["queue_position"],
         pid=row["pid"],
         pid_started_at=row["pid_started_at"],
         host=row["host"],

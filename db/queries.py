@@ -30,9 +30,13 @@ from db.rows import (
     SampledPromptRow,
     ScoreRow,
     StageRow,
+    UsageRow,
+    VerdictRow,
 )
 
 __all__ = [
+    "build_verdict",
+    "find_pairs",
     "find_run",
     "open_reader",
     "read_agreements",
@@ -50,13 +54,15 @@ __all__ = [
     "read_runs",
     "read_scores",
     "read_stage",
+    "read_usage",
+    "read_verdicts",
     "snapshot",
 ]
 
 _RUN_COLUMNS = (
     "run_id, name, method, seed, iterations, state, created_at, started_at, finished_at, config_json, config_digest, "
     "lineage_json, base_folder, base_digest, parent_run_id, fork_at, reuse, provenance_json, stop_requested_at, "
-    "exit_code, error"
+    "exit_code, error, note, is_baseline, queue_position"
 )
 _STAGE_SELECT = (
     "SELECT l.run_id, l.position, s.stage_id, s.key, s.name, l.iteration, l.label, s.state, s.owner_run_id, s.n_done, "
@@ -247,6 +253,21 @@ def read_pairs(c: sqlite3.Connection, stage_id: int) -> list[PairRow]:
     return [PairRow(*row) for row in rows]
 
 
+def find_pairs(
+    c: sqlite3.Connection, run_id: str, reference: str, iteration: int | None = None
+) -> list[tuple[int, int, str]]:
+    """Iteration, pair stage and prompt id of the run's pairs whose prompt has this id, else an id that starts so."""
+    rows = fetch_rows(
+        c,
+        "SELECT l.iteration, p.stage_id, p.prompt_id FROM run_stage l JOIN pair p ON p.stage_id = l.stage_id "
+        "WHERE l.run_id = :run AND (:iteration IS NULL OR l.iteration = :iteration) "
+        "AND substr(p.prompt_id, 1, length(:reference)) = :reference ORDER BY l.iteration, p.prompt_id",
+        {"run": run_id, "iteration": iteration, "reference": reference},
+    )
+    found = [(row["iteration"], row["stage_id"], row["prompt_id"]) for row in rows]
+    return [pair for pair in found if pair[2] == reference] or found
+
+
 def read_evaluations(c: sqlite3.Connection, stage_id: int) -> list[EvaluationRow]:
     """The items of an evaluate stage by task and item id (numbers at the end of an id count as such)."""
     rows = fetch_rows(
@@ -262,17 +283,46 @@ def read_run_metrics(
     c: sqlite3.Connection, run_id: str, *, after_metric_id: int = 0, names: Iterable[str] | None = None
 ) -> list[RunMetric]:
     """The run's metrics above the cursor, by metric_id; a replayed step comes again with a higher id."""
-    chosen = None if names is None else json.dumps(sorted(set(names)))
+    # With names: from each stage and name to its metrics by their index, past the steps of all other metrics.
+    chosen = "" if names is None else "AND n.name IN (SELECT value FROM json_each(:names)) "
+    join = "JOIN" if names is None else "CROSS JOIN"
     rows = fetch_rows(
         c,
         "SELECT m.metric_id, l.iteration, s.name, m.step, n.name, m.value, m.at, l.label FROM run_stage l "
-        "JOIN stage s ON s.stage_id = l.stage_id JOIN metric m ON m.stage_id = s.stage_id "
-        "JOIN metric_name n ON n.name_id = m.name_id "
-        "WHERE l.run_id = :run AND m.metric_id > :after "
-        "AND (:names IS NULL OR n.name IN (SELECT value FROM json_each(:names))) ORDER BY m.metric_id, l.position",
-        {"run": run_id, "after": after_metric_id, "names": chosen},
+        f"{join} stage s ON s.stage_id = l.stage_id {join} metric_name n "
+        f"{join} metric m ON m.stage_id = s.stage_id AND m.name_id = n.name_id "
+        f"WHERE l.run_id = :run AND m.metric_id > :after {chosen}ORDER BY m.metric_id, l.position",
+        {"run": run_id, "after": after_metric_id, "names": json.dumps(sorted(set(names or ())))},
     )
     return [RunMetric(*row) for row in rows]
+
+
+def read_verdicts(c: sqlite3.Connection, run_id: str) -> list[VerdictRow]:
+    """What a person said of the run's pairs, by iteration and prompt id."""
+    rows = fetch_rows(
+        c,
+        "SELECT v.stage_id, v.prompt_id, v.verdict, v.is_flagged, v.is_blind, v.note, v.at "
+        "FROM run_stage l JOIN verdict v ON v.stage_id = l.stage_id WHERE l.run_id = ? "
+        "ORDER BY l.iteration, v.prompt_id",
+        (run_id,),
+    )
+    return [build_verdict(row) for row in rows]
+
+
+def build_verdict(row: sqlite3.Row) -> VerdictRow:
+    """The record of a row that has the columns of the table ``verdict``."""
+    return VerdictRow(**{**_values(row), "is_flagged": bool(row["is_flagged"]), "is_blind": bool(row["is_blind"])})
+
+
+def read_usage(c: sqlite3.Connection, run_id: str, *, after_usage_id: int = 0) -> list[UsageRow]:
+    """What the run's processes took, above the cursor, by usage_id."""
+    rows = fetch_rows(
+        c,
+        "SELECT usage_id, run_id, at, cpu_percent, rss_bytes, gpu_percent, gpu_bytes, gpu_total_bytes "
+        "FROM usage WHERE run_id = ? AND usage_id > ? ORDER BY usage_id",
+        (run_id, after_usage_id),
+    )
+    return [UsageRow(**_values(row)) for row in rows]
 
 
 def as_bool(value: int | None) -> bool | None:
@@ -309,7 +359,8 @@ def _list_runs(names: list[tuple[str, str]]) -> str:
 
 
 def _build_run(row: sqlite3.Row, tags: tuple[str, ...]) -> RunRow:
-    return RunRow(**{**_values(row), "reuse": bool(row["reuse"]), "tags": tags})
+    flags = {name: bool(row[name]) for name in ("reuse", "is_baseline")}
+    return RunRow(**{**_values(row), **flags, "tags": tags})
 
 
 def _read_stage_by_stage(c: sqlite3.Connection, sql: str, stage_ids: Sequence[int]) -> Iterable[sqlite3.Row]:

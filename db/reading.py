@@ -32,11 +32,11 @@ def open_reader(root: Path) -> sqlite3.Connection:
         )
     check_filesystem(paths.root)
     with store_faults(database):
-        connection = _connect(database, "ro")
+        connection = connect(database, "ro")
         try:
             connection.execute("PRAGMA query_only = ON")
             if not is_current(connection, database):
-                with closing(_connect(database, "rw")) as writer:
+                with closing(connect(database, "rw")) as writer:
                     migrate(writer, database)
         except BaseException:
             connection.close()
@@ -84,7 +84,8 @@ def snapshot(c: sqlite3.Connection) -> Iterator[None]:
         c.rollback()
 
 
-def _connect(database: Path, mode: str) -> sqlite3.Connection:
+def connect(database: Path, mode: str) -> sqlite3.Connection:
+    """A connection (``ro`` or ``rw``) whose transactions begin where the caller says so; checks no version."""
     connection = sqlite3.connect(
         f"{database.as_uri()}?mode={mode}",
         uri=True,

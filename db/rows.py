@@ -8,10 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+VERDICTS = ("agree", "swap", "tie", "both_bad", "unsure")
+
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run before it has an id; ``name`` is what was asked for and may get a suffix."""
+    """A run before it has an id; ``name`` is what was asked for and may get a suffix.
+
+    ``is_queued``: it waits for its turn behind those that wait already.
+    """
 
     name: str
     method: str
@@ -27,10 +32,13 @@ class NewRun:
     fork_at: str | None = None
     reuse: bool = True
     tags: tuple[str, ...] = ()
+    is_queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
+    """A run as it stands; with a ``queue_position`` it waits for its turn, the lowest first."""
+
     run_id: str
     name: str
     method: str
@@ -52,6 +60,9 @@ class RunRow:
     stop_requested_at: float | None
     exit_code: int | None
     error: str | None
+    note: str
+    is_baseline: bool
+    queue_position: float | None
     tags: tuple[str, ...]
 
 
@@ -199,6 +210,55 @@ class PairRow:
     consistency_rate: float | None
     confidence: float | None
     skip_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """What a person says of a pair; ``stage_id`` is its pair stage. Without a verdict there is only a flag or a note.
+
+    Attributes:
+        verdict: one of VERDICTS or None; swap: the rejected response is the better one.
+        is_blind: whether the person saw neither rewards nor labels.
+    """
+
+    stage_id: int
+    prompt_id: str
+    verdict: str | None
+    is_flagged: bool
+    is_blind: bool
+    note: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSample:
+    """What a run's processes take at a moment.
+
+    Attributes:
+        cpu_percent: of one core, summed over the processes, as is ``rss_bytes``.
+        gpu_percent: how busy the devices are, on average; the bytes are summed over them, whoever uses them. None
+            without a GPU.
+    """
+
+    cpu_percent: float
+    rss_bytes: int
+    gpu_percent: float | None = None
+    gpu_bytes: int | None = None
+    gpu_total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """A stored ``UsageSample``; ``usage_id`` rises, so a reader asks for what is above its cursor."""
+
+    usage_id: int
+    run_id: str
+    at: float
+    cpu_percent: float
+    rss_bytes: int
+    gpu_percent: float | None
+    gpu_bytes: int | None
+    gpu_total_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)

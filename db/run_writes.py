@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TypeAlias
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, delete, select
 
 from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError
-from db.models import Run, RunLease, RunStage, RunTag, Stage
-from db.rows import Lease, NewRun, NewStage, RunRow
+from db.models import Run, RunLease, RunStage, RunTag, Stage, Usage
+from db.rows import Lease, NewRun, NewStage, RunRow, UsageSample
 from db.session import Store
 
 IsAlive: TypeAlias = Callable[[Lease], bool]
@@ -44,6 +44,7 @@ def create_run(store: Store, new: NewRun, stages: Sequence[NewStage]) -> RunRow:
             fork_at=new.fork_at,
             reuse=new.reuse,
             provenance_json=new.provenance_json,
+            queue_position=_find_last_position(session) if new.is_queued else None,
         )
         session.add(run)
         session.flush()
@@ -55,7 +56,8 @@ def create_run(store: Store, new: NewRun, stages: Sequence[NewStage]) -> RunRow:
 def acquire_lease(store: Store, lease: Lease, *, is_alive: IsAlive) -> None:
     """Makes the holder the only worker on the run and the run running; the same token renews.
 
-    A stop that was asked for while the run was queued is kept, so that the first renewal reports it.
+    A run that waits in the queue stays queued until ``db.run_queue.take_turn``. A stop that was asked for while the run
+    was queued is kept, so that the first renewal reports it.
 
     Raises:
         LeaseHeldError: another live process holds it.
@@ -69,8 +71,9 @@ def acquire_lease(store: Store, lease: Lease, *, is_alive: IsAlive) -> None:
             raise LeaseLostError(f"run {run.name} was {run.state} before its process began")
         if run.state != "queued":
             run.stop_requested_at = None
-        run.state = "running"
-        run.started_at = run.started_at if run.started_at is not None else time.time()
+        if run.state == "running" or run.queue_position is None:
+            run.state = "running"
+            run.started_at = run.started_at if run.started_at is not None else time.time()
         run.finished_at = run.exit_code = run.error = None
         session.add(run)
 
@@ -86,6 +89,17 @@ def renew_lease(store: Store, run_id: str, token: str, now: float) -> bool:
         lease.heartbeat_at = now
         session.add(lease)
         return _load_run(session, run_id).stop_requested_at is not None
+
+
+def write_usage(store: Store, run_id: str, token: str, sample: UsageSample) -> None:
+    """Adds what the run's processes take now.
+
+    Raises:
+        LeaseLostError: the lease is gone or belongs to another token.
+    """
+    with store.begin() as session:
+        _load_own_lease(session, run_id, token)
+        session.add(Usage(run_id=run_id, at=time.time(), **asdict(sample)))
 
 
 def release_lease(
@@ -109,8 +123,8 @@ def request_stop(store: Store, run_id: str) -> None:
         session.add(run)
 
 
-def requeue_run(store: Store, run_id: str, *, is_alive: IsAlive | None = None) -> None:
-    """Makes the run queued again, without a stop request, for a resume.
+def requeue_run(store: Store, run_id: str, *, is_alive: IsAlive | None = None, is_queued: bool = False) -> None:
+    """Makes the run queued again, without a stop request, for a resume: at once, or behind those that wait.
 
     Raises:
         LeaseHeldError: ``is_alive`` is given and a live process holds the lease.
@@ -119,7 +133,9 @@ def requeue_run(store: Store, run_id: str, *, is_alive: IsAlive | None = None) -
         run = _load_run(session, run_id)
         if is_alive is not None:
             _refuse_live_holder(session, run, is_alive)
+            session.exec(delete(RunLease).where(col(RunLease.run_id) == run_id))
         run.state = "queued"
+        run.queue_position = _find_last_position(session) if is_queued else None
         run.stop_requested_at = run.finished_at = run.exit_code = run.error = None
         session.add(run)
 
@@ -179,6 +195,7 @@ def _refuse_live_holder(session: Session, run: Run, is_alive: IsAlive, token: st
 
 def _end_run(session: Session, run: Run, state: str, *, exit_code: int | None, error: str | None) -> None:
     run.state, run.exit_code, run.error, run.finished_at = state, exit_code, error, time.time()
+    run.queue_position = None
     session.add(run)
     _free_stages(session, run.run_id)
 
@@ -190,6 +207,11 @@ def _free_stages(session: Session, run_id: str) -> None:
         .where(col(Stage.owner_run_id) == run_id, col(Stage.state) == "running")
         .values(state="pending", owner_token=None)
     )
+
+
+def _find_last_position(session: Session) -> float:
+    """A place behind every run that waits."""
+    return (session.exec(select(func.max(col(Run.queue_position)))).one() or 0.0) + 1.0
 
 
 def _find_free_id(session: Session) -> str:

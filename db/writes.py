@@ -10,6 +10,7 @@ from db.run_writes import (
     renew_lease,
     request_stop,
     requeue_run,
+    write_usage,
 )
 from db.stage_writes import (
     claim_stage,
@@ -40,4 +41,5 @@ __all__ = [
     "set_attempt_pid",
     "start_attempt",
     "write_stage_rows",
+    "write_usage",
 ]

@@ -1,8 +1,10 @@
-"""Model folders as artifacts: where M0 lies, what a folder's content digest is. Loads no model and no torch."""
+"""Model folders as artifacts: where M0 lies, how large it is, what a folder's content digest is. Loads no torch."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from engine.errors import CheckpointError
 # What decides what a model computes; model cards and other files beside it do not.
 MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt")
 IGNORED_FILES = frozenset({"rebuild.json", "manifest.json"})
+_PARAMETER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_MAX_HEADER_BYTES = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,18 @@ class Base:
 
     folder: Path
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """How large a model is: its weights' parameters, and the bytes of all that lies beside the weights."""
+
+    n_parameters: int
+    other_bytes: int
+
+    def count_bytes(self, dtype: str) -> int:
+        """Return the bytes of its folder with the weights in this number format."""
+        return self.n_parameters * _PARAMETER_BYTES[dtype] + self.other_bytes
 
 
 def resolve_base(kind: str, path: str | None, revision: str | None, *, configs_folder: Path) -> Base:
@@ -35,6 +51,39 @@ def resolve_base(kind: str, path: str | None, revision: str | None, *, configs_f
         folder = _fetch(str(path), revision)
     check_model_folder(folder)
     return Base(folder=folder, digest=compute_folder_digest(folder))
+
+
+def find_base(kind: str, path: str | None, revision: str | None, *, configs_folder: Path) -> Base | None:
+    """Return M0 without the network; None for a hub name that is not in the hub's cache.
+
+    Raises:
+        CheckpointError: a folder without a model.
+    """
+    folder = find_base_folder(kind, path, revision, configs_folder=configs_folder)
+    if folder is None:
+        return None
+    check_model_folder(folder)
+    return Base(folder=folder, digest=compute_folder_digest(folder))
+
+
+def find_base_folder(kind: str, path: str | None, revision: str | None, *, configs_folder: Path) -> Path | None:
+    """Return where M0 lies on this machine; None for a hub name that is not in the hub's cache."""
+    if kind == "sandbox":
+        return configs_folder / "models" / "sandbox"
+    if path is None:
+        return None
+    return Path(path).absolute() if Path(path).is_dir() else _find_cached(path, revision)
+
+
+def measure_model(folder: Path) -> ModelSize:
+    """Return the size of a transformers folder, from the headers of its weights.
+
+    Raises:
+        CheckpointError: a file is no safetensors file.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    names = {path for pattern in MODEL_FILES for path in folder.glob(pattern)} - set(weights)
+    return ModelSize(sum(map(_count_parameters, weights)), sum(path.stat().st_size for path in names))
 
 
 def check_model_folder(folder: Path) -> None:
@@ -67,6 +116,29 @@ def compute_file_digest(path: Path) -> str:
     """Return 16 hex digits of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _count_parameters(path: Path) -> int:
+    """Return the numbers in a safetensors file: eight bytes say how long the header is, a JSON object of tensors."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _MAX_HEADER_BYTES:
+                raise ValueError
+            header = json.loads(file.read(length))
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"model.path: {path} is no safetensors file", hint="bring the whole model") from error
+
+
+def _find_cached(name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(MODEL_FILES), local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError, OSError, ValueError):
+        return None
 
 
 def _fetch(name: str, revision: str | None) -> Path:

@@ -8,7 +8,7 @@ device, snapshot interval) stay out of it. The main path enters at ``plan_run``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,6 +17,7 @@ from engine.config.data import SourceConfig
 from engine.config.run import RunConfig
 from engine.errors import ConfigError
 from engine.keys import compute_key, derive_seed
+from engine.records import PairVerdict
 
 BASE = "M0"
 # Not part of a key: they change how, not what.
@@ -29,6 +30,7 @@ class StageSpec:
 
     ``inputs`` name stages of the same run by role: sample, score, oracle, random, agree, pair. ``models`` map M1, M2,
     ... to the train stage's key; M0 is not among them. ``config`` is the configuration in force at this stage.
+    ``verdicts`` correct the pairs of a pair stage.
     """
 
     key: str
@@ -40,6 +42,7 @@ class StageSpec:
     models: Mapping[str, str]
     config: RunConfig
     seed: int
+    verdicts: tuple[PairVerdict, ...] = ()
 
     @property
     def needs(self) -> frozenset[str]:
@@ -70,12 +73,27 @@ class Segment:
     last_iteration: int | None
 
 
-def plan_run(segments: Sequence[Segment], *, base_digest: str, salt: str | None = None) -> list[StageSpec]:
+@dataclass(frozen=True, slots=True)
+class JudgedPairs:
+    """A person's verdicts on the pairs of one iteration, by prompt id; they hold for one sample stage's responses."""
+
+    sample_key: str
+    verdicts: tuple[PairVerdict, ...]
+
+
+def plan_run(
+    segments: Sequence[Segment],
+    *,
+    base_digest: str,
+    salt: str | None = None,
+    judged: Mapping[int, JudgedPairs] | None = None,
+) -> list[StageSpec]:
     """Return the stages in order; a fork has an earlier segment for what it shares with its parent.
 
-    ``salt`` makes every key the run's own, so that nothing is reused.
+    ``salt`` makes every key the run's own, so that nothing is reused. ``judged`` corrects the pairs of an iteration,
+    where that has the responses that were judged.
     """
-    return _Planner(segments, base_digest, salt).plan()
+    return _Planner(segments, base_digest, salt, judged or {}).plan()
 
 
 def name_scorers(config: RunConfig, iteration: int) -> dict[str, str | None]:
@@ -97,10 +115,13 @@ def name_scorers(config: RunConfig, iteration: int) -> dict[str, str | None]:
 
 
 class _Planner:
-    def __init__(self, segments: Sequence[Segment], base_digest: str, salt: str | None) -> None:
+    def __init__(
+        self, segments: Sequence[Segment], base_digest: str, salt: str | None, judged: Mapping[int, JudgedPairs]
+    ) -> None:
         self.segments = segments
         self.base_digest = base_digest
         self.salt = salt
+        self.judged = judged
         self.stages: list[StageSpec] = []
         self.model_keys: dict[str, str] = {}
 
@@ -151,11 +172,7 @@ class _Planner:
             inputs={role: inputs[role] for role in inputs if role in ("sample", "score", *compared)},
             settings=[agreement, config.scoring.first_iteration],
         )
-        parts = [
-            method.model_dump(mode="json", include={"aggregate", "confidence", "agreement"}),
-            config.scoring.first_iteration,
-        ]
-        inputs["pair"] = self._add(config, "pair", t, f"pair t={t}", inputs=dict(inputs), settings=parts)
+        inputs["pair"] = self._pair(config, t, inputs)
         reference = {"policy": policy, "sft": "M1", "base": BASE}[config.training.dpo_reference]
         self.model_keys[f"M{t + 1}"] = self._add(
             config,
@@ -168,6 +185,19 @@ class _Planner:
             settings=[_what(config, "training"), config.model.dtype, config.scoring.batch_tokens],
         )
         self._evaluate(f"M{t + 1}", t)
+
+    def _pair(self, config: RunConfig, iteration: int, inputs: Mapping[str, str]) -> str:
+        parts: list[Any] = [
+            config.method.model_dump(mode="json", include={"aggregate", "confidence", "agreement"}),
+            config.scoring.first_iteration,
+        ]
+        judged = self.judged.get(iteration)
+        verdicts = judged.verdicts if judged is not None and judged.sample_key == inputs["sample"] else ()
+        if verdicts:  # else the key is that of the uncorrected pairs
+            parts.append([astuple(verdict) for verdict in verdicts])
+        key = self._add(config, "pair", iteration, f"pair t={iteration}", inputs=inputs, settings=parts)
+        self.stages[-1] = replace(self.stages[-1], verdicts=verdicts)
+        return key
 
     def _train_sft(self, config: RunConfig) -> None:
         source = config.data.sft

@@ -71,6 +71,16 @@ class TokenSequence:
 
 
 @dataclass(frozen=True, slots=True)
+class PairVerdict:
+    """What a person said of a prompt's pair: agree, swap, tie or both_bad; the sides are those of the judged pair."""
+
+    prompt_id: str
+    verdict: str
+    chosen_k: int
+    rejected_k: int
+
+
+@dataclass(frozen=True, slots=True)
 class PreferencePair:
     """A pair as the loss sees it; reference log-probs are sums in nats under the dpo_reference."""
 

@@ -29,7 +29,8 @@ from transformers import (
 from engine.errors import TrainingError
 
 MANIFEST = "snapshot.json"
-OnStep = Callable[[int, int, Mapping[str, float]], None]
+# Step, number of steps, values, and whether a snapshot follows at once: a resume from it does not report them again.
+OnStep = Callable[[int, int, Mapping[str, float], bool], None]
 
 # Names that trl logs, and what this project calls them. ``rewards/margins`` is beta times the log-ratio difference: z.
 LOGGED = {
@@ -147,7 +148,8 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
                 f"the loss is {values['loss']} at step {state.global_step} of {state.max_steps}",
                 hint="a smaller training.learning_rate, or training in float32, usually helps",
             )
-        self.report(state.global_step, state.max_steps, {k: v for k, v in values.items() if math.isfinite(v)})
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self.report(state.global_step, state.max_steps, finite, control.should_save)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from db.paths import StorePaths
@@ -22,16 +23,16 @@ from db.rows import Lease, NewRun, NewStage, RunRow
 from db.session import open_store
 from db.writes import create_run, mark_run_stopped, request_stop, requeue_run
 from db.writes import delete_run as delete_run_row
-from engine.artifacts import Base, check_model_folder, compute_folder_digest, resolve_base
-from engine.config.load import apply_overrides, compute_config_digest, dump
+from engine.artifacts import Base, compute_folder_digest, resolve_base
+from engine.config.load import compute_config_digest, dump
 from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
-from engine.errors import BackendError, CheckpointError, ConfigError, find_nearest
-from engine.plan import Segment, StageSpec, plan_run
-from engine.runtime.lineage import read_salt, read_segments, write_lineage
-from engine.runtime.process import is_alive, signal_holder
+from engine.errors import BackendError, CheckpointError
+from engine.plan import StageSpec
+from engine.runtime.intent import check_config, plan_stages, prepare_fork, resolve_backend
+from engine.runtime.lineage import Lineage, write_lineage
+from engine.runtime.process import is_alive, read_slots, signal_holder
 from engine.runtime.provenance import describe_origin
-from engine.tasks.check import check_data
 
 __all__ = ["check_config", "delete_run", "fork_run", "is_alive", "resume_run", "start_run", "stop_run"]
 
@@ -41,35 +42,25 @@ STOP_TIMEOUT_S = 15.0
 POLL_S = 0.05
 
 
-def start_run(root: Path, config: RunConfig, *, tags: Sequence[str] = (), reuse: bool = True) -> RunRow:
-    """Create a run and start its supervisor; return once that has taken the run.
+def start_run(
+    root: Path, config: RunConfig, *, tags: Sequence[str] = (), reuse: bool = True, is_queued: bool = False
+) -> RunRow:
+    """Create a run and start its supervisor; return once that has taken the run, to start it or to wait for its turn.
 
     Raises:
         ConfigError, TaskError, CheckpointError: something the configuration names is missing or unusable.
         StoreError: the store cannot be written.
     """
-    config = _resolve_backend(config)
+    config = resolve_backend(config)
     check_config(config)
     base = _resolve_base(config)
-    run = _create(root, config, [], base, tags=tags, salt=None if reuse else uuid.uuid4().hex)
-    _spawn(root, run)
-    return run
+    lineage = Lineage(salt=None if reuse else uuid.uuid4().hex)
+    new = replace(_describe(config, lineage, base), tags=tuple(tags), is_queued=is_queued)
+    return _launch(root, new, plan_stages(config, lineage, base))
 
 
-def check_config(config: RunConfig) -> None:
-    """Make every check of ``start_run`` that needs neither computing nor the network.
-
-    Raises:
-        ConfigError, TaskError, CheckpointError: as ``start_run``.
-    """
-    _check_rewards(config)
-    check_data(config)
-    if config.model.path is not None and Path(config.model.path).is_dir():
-        check_model_folder(Path(config.model.path))
-
-
-def resume_run(root: Path, run: RunRow) -> RunRow:
-    """Start a supervisor for what is left of a run; a finished run is returned as it is.
+def resume_run(root: Path, run: RunRow, *, is_queued: bool = False) -> RunRow:
+    """Start a supervisor for what is left of a run, now or in its turn; a finished run is returned as it is.
 
     Raises:
         LeaseHeldError: a live supervisor works on it.
@@ -78,7 +69,9 @@ def resume_run(root: Path, run: RunRow) -> RunRow:
     if run.state == "done":
         return run
     _check_base(run)
-    requeue_run(open_store(root), run.run_id, is_alive=is_alive)
+    if is_queued:
+        read_slots()
+    requeue_run(open_store(root), run.run_id, is_alive=is_alive, is_queued=is_queued)
     _spawn(root, run)
     return _reread(root, run)
 
@@ -93,36 +86,26 @@ def fork_run(
     seed: int | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
+    use_verdicts: bool = False,
+    is_queued: bool = False,
 ) -> RunRow:
     """Start a run that shares everything up to and including model ``at`` and goes its own way from there.
 
+    Verdicts that corrected the pairs of ``run`` hold for the fork's too, as long as its responses are the same.
+
+    Args:
+        use_verdicts: whether what a person has said of the pairs that ``at`` made for ``run`` corrects the fork's.
+
     Raises:
-        ConfigError: the run has no such model, or an override changes what lies before it.
+        ConfigError: the run has no such model, an override changes what lies before it, or nobody judged its pairs.
     """
-    last_iteration = _find_fork_point(run, at)
-    segments = read_segments(run)
-    own = segments[-1].config
-    config = _resolve_backend(
-        apply_overrides(own, overrides=overrides, method=method, seed=seed, name=name or f"{run.name}-{at}")
-    )
-    _check_fork(own, config, at)
     _check_base(run)
-    if config.iterations <= last_iteration:
-        raise ConfigError(
-            f"iterations = {config.iterations} ends at M{config.iterations + 1}: nothing is left after {at}",
-            hint=f"set iterations to more than {last_iteration}",
-            key="iterations",
-            value=config.iterations,
-        )
-    _check_rewards(config)
-    check_data(config)
-    earlier = [s for s in segments if s.last_iteration is not None and s.last_iteration < last_iteration]
-    covering = next(s for s in segments if s.last_iteration is None or s.last_iteration >= last_iteration)
-    earlier.append(Segment(covering.config, last_iteration))
+    config, lineage = prepare_fork(
+        root, run, at=at, overrides=overrides, method=method, seed=seed, name=name, use_verdicts=use_verdicts
+    )
     base = Base(Path(run.base_folder), run.base_digest)
-    fork = _create(root, config, earlier, base, tags=tags, salt=read_salt(run), parent=run, fork_at=at)
-    _spawn(root, fork)
-    return fork
+    new = replace(_describe(config, lineage, base), tags=tuple(tags), is_queued=is_queued)
+    return _launch(root, replace(new, parent_run_id=run.run_id, fork_at=at), plan_stages(config, lineage, base))
 
 
 def stop_run(root: Path, run: RunRow) -> str:
@@ -158,52 +141,6 @@ def _resolve_base(config: RunConfig) -> Base:
     return resolve_base(model.kind, model.path, model.revision, configs_folder=find_configs_folder())
 
 
-def _resolve_backend(config: RunConfig) -> RunConfig:
-    """Return the config with ``auto`` replaced by what is there."""
-    return config.model_copy(update={"sampling": config.sampling.model_copy(update={"backend": "hf"})})
-
-
-def _check_rewards(config: RunConfig) -> None:
-    """Refuse a run whose every reward would be zero at t = 1."""
-    uses_implicit = "implicit:current" in config.method.aggregate.scorers
-    if config.data.sft is None and config.iterations and uses_implicit:
-        raise ConfigError(
-            "data.sft: none makes M1 equal to M0, so the implicit reward of M1 is 0 for every response and ranks none",
-            hint="give data.sft, or use a method that ranks otherwise, such as oracle",
-            key="data.sft",
-        )
-    if config.scoring.first_iteration == "skip" and "implicit:previous" in config.method.aggregate.scorers:
-        raise ConfigError(
-            "scoring.first_iteration: skip leaves implicit:previous without a score at t = 1; the method ranks by it",
-            hint="use mean_loglik or sum_loglik",
-            key="scoring.first_iteration",
-            value="skip",
-        )
-
-
-def _check_fork(own: RunConfig, config: RunConfig, at: str) -> None:
-    """Refuse what would change the shared part of a fork, or use its prompts a second time."""
-    if (config.model, config.data.sft, config.data.sft_examples, config.sft) != (
-        own.model,
-        own.data.sft,
-        own.data.sft_examples,
-        own.sft,
-    ):
-        raise ConfigError(
-            f"a fork at {at} keeps its model and SFT, which lie before it",
-            hint="start a new run to change model or sft",
-        )
-    data = config.data
-    if data.prompts == own.data.prompts and data.prompts_per_iteration != own.data.prompts_per_iteration:
-        raise ConfigError(
-            f"a fork keeps data.prompts_per_iteration = {own.data.prompts_per_iteration}: with another number its "
-            "iterations would meet prompts again that were used before the fork",
-            hint="start a new run, or give the fork other data.prompts",
-            key="data.prompts_per_iteration",
-            value=data.prompts_per_iteration,
-        )
-
-
 def _check_base(run: RunRow) -> None:
     if compute_folder_digest(Path(run.base_folder)) != run.base_digest:
         raise CheckpointError(
@@ -212,52 +149,30 @@ def _check_base(run: RunRow) -> None:
         )
 
 
-def _find_fork_point(run: RunRow, at: str) -> int:
-    models = [f"M{i}" for i in range(1, run.iterations + 2)]
-    if at not in models:
-        nearest = find_nearest(at, models)
-        raise ConfigError(
-            f"--at {at}: {run.name} has the models {models[0]} to {models[-1]}",
-            hint=f"did you mean {nearest}?" if nearest else None,
-            key="at",
-            value=at,
-        )
-    return int(at[1:]) - 1
-
-
-def _create(
-    root: Path,
-    config: RunConfig,
-    earlier: Sequence[Segment],
-    base: Base,
-    *,
-    tags: Sequence[str],
-    salt: str | None,
-    parent: RunRow | None = None,
-    fork_at: str | None = None,
-) -> RunRow:
-    stages = plan_run([*earlier, Segment(config, None)], base_digest=base.digest, salt=salt)
-    new = NewRun(
+def _describe(config: RunConfig, lineage: Lineage, base: Base) -> NewRun:
+    return NewRun(
         name=config.name,
         method=config.method.name,
         seed=config.seed,
         iterations=config.iterations,
         config_json=json.dumps(dump(config)),
         config_digest=compute_config_digest(config),
-        lineage_json=write_lineage(earlier, salt=salt),
+        lineage_json=write_lineage(lineage),
         base_folder=str(base.folder),
         base_digest=base.digest,
         provenance_json=json.dumps(describe_origin() | {"backend_reason": BACKEND_REASON}),
-        parent_run_id=parent.run_id if parent else None,
-        fork_at=fork_at,
-        reuse=salt is None,
-        tags=tuple(tags),
+        reuse=lineage.salt is None,
     )
-    return create_run(open_store(root), new, [_as_new_stage(spec) for spec in stages])
 
 
-def _as_new_stage(spec: StageSpec) -> NewStage:
-    return NewStage(key=spec.key, name=spec.name, iteration=spec.iteration, label=spec.label)
+def _launch(root: Path, new: NewRun, stages: Sequence[StageSpec]) -> RunRow:
+    """Write the run and start its supervisor."""
+    if new.is_queued:
+        read_slots()
+    links = [NewStage(key=spec.key, name=spec.name, iteration=spec.iteration, label=spec.label) for spec in stages]
+    run = create_run(open_store(root), new, links)
+    _spawn(root, run)
+    return run
 
 
 def _spawn(root: Path, run: RunRow) -> None:

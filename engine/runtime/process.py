@@ -1,4 +1,4 @@
-"""Facts about processes: who I am, is a lease's holder alive, end a process group. Torch-free."""
+"""Facts about processes: who I am, is a lease's holder alive, how many may work at once. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import uuid
 from pathlib import Path
 
 from db.rows import Lease
+from engine.errors import ConfigError
 
+SLOTS_VARIABLE = "CREAM_SLOTS"
 HEARTBEAT_S = 1.0
 STALE_S = 60.0  # a holder on another host, whose process cannot be looked up, counts as dead after this silence
 
@@ -32,6 +34,23 @@ def is_alive(lease: Lease) -> bool:
     if lease.host != socket.gethostname():
         return time.time() - lease.heartbeat_at < STALE_S
     return _is_here(lease)
+
+
+def read_slots() -> int:
+    """Return how many runs of this machine may work before a queued one waits: ``$CREAM_SLOTS``, else 1.
+
+    Raises:
+        ConfigError: it is no whole number above 0.
+    """
+    text = os.environ.get(SLOTS_VARIABLE) or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(
+            f"${SLOTS_VARIABLE} = {text!r}: is no whole number above 0",
+            hint="unset it to let one run work at a time",
+            key=SLOTS_VARIABLE,
+            value=text,
+        )
+    return int(text)
 
 
 def signal_holder(lease: Lease, signal_number: int) -> bool:

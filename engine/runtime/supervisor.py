@@ -1,4 +1,4 @@
-"""The detached process of a run: takes the lease, runs what is not done, stage by stage, records how it went.
+"""The detached process of a run: takes the lease, waits for its turn, runs what is not done, records how it went.
 
 Never imports torch. Stages run in children of a fork server that has preloaded the heavy libraries. A stage whose
 inputs are done and that no live run computes is claimed; others are waited for, so two runs share work without knowing
@@ -7,6 +7,7 @@ each other. Start: ``python -P -m engine.runtime.supervisor STORE RUN_ID``.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,7 @@ from db.errors import LeaseLostError, StoreError, StoreFullError
 from db.queries import find_run, read_run_stages
 from db.reading import open_reader
 from db.rows import RunRow, StageRow
+from db.run_queue import count_ahead, read_queue, take_turn
 from db.session import Store, open_store
 from db.writes import (
     acquire_lease,
@@ -37,16 +39,19 @@ from db.writes import (
     renew_lease,
     set_attempt_pid,
     start_attempt,
+    write_usage,
 )
 from engine.errors import BackendError, CreamError, ExitCode, Interrupted
 from engine.plan import StageSpec, StageTask
 from engine.runtime.lineage import plan_row
-from engine.runtime.process import HEARTBEAT_S, build_lease, is_alive, name_signal
+from engine.runtime.process import HEARTBEAT_S, build_lease, is_alive, name_signal, read_slots
 from engine.runtime.stage_process import StageOutcome, report_import, run_stage_process
+from engine.runtime.usage import SAMPLE_S, UsageMeter
 
 PRELOAD = "engine.runtime.preload"
 POLL_S = 0.05
 WAIT_S = 0.2
+TURN_S = 0.3
 STOP_GRACE_S = 5.0
 SHRINKS = (1, 2, 4)  # tried in turn when memory runs out
 
@@ -60,10 +65,13 @@ class Supervisor:
         self.lease = build_lease(run.run_id)
         self.stop = threading.Event()
         self.lost = threading.Event()
+        self.ended = threading.Event()
 
     def work(self) -> tuple[str, ExitCode, str | None]:
         """Return the run's final state, exit code and error after running all that is left of it."""
         try:
+            self._wait_for_turn()
+            threading.Thread(target=self._keep_usage, daemon=True).start()
             specs = plan_row(self.run)
             self._check_plan(specs)
             self._run_all(specs, self._start_fork_server())
@@ -95,6 +103,34 @@ class Supervisor:
             except StoreError as error:  # a busy or full disk for a moment; the lease itself is still ours
                 print(f"heartbeat: {error.message}", file=sys.stderr, flush=True)
             time.sleep(HEARTBEAT_S)
+
+    def _wait_for_turn(self) -> None:
+        """Return at once where the run does not queue. Loads no library meanwhile: many may wait."""
+        if self.run.queue_position is None:
+            return
+        n_slots = read_slots()
+        with closing(open_reader(self.store.paths.root)) as reader:
+            while True:
+                self._check_stop()
+                n_ahead = count_ahead(read_queue(reader), self.run.run_id, host=self.lease.host, is_alive=is_alive)
+                # Only who seems to be next takes the write lock and looks again under it.
+                if n_ahead < n_slots and take_turn(
+                    self.store.paths.root, self.lease, n_slots=n_slots, is_alive=is_alive
+                ):
+                    return
+                self.stop.wait(TURN_S)
+
+    def _keep_usage(self) -> None:
+        """Write what the run's processes take every two seconds until the run ends."""
+        has_gpu = json.loads(self.run.config_json)["resources"]["device"] != "cpu"
+        meter = UsageMeter(os.getpid(), has_gpu=has_gpu)
+        while not self.ended.wait(SAMPLE_S):
+            try:
+                write_usage(self.store, self.run.run_id, self.lease.token, meter.sample())
+            except LeaseLostError:
+                return
+            except StoreError as error:  # a sample is worth nothing that the run would have to end for
+                print(f"usage: {error.message}", file=sys.stderr, flush=True)
 
     def _check_plan(self, specs: Sequence[StageSpec]) -> None:
         linked = {stage.key for stage in self._read_stages()}
@@ -271,6 +307,7 @@ def main(root: str, run_id: str) -> int:
     threading.Thread(target=supervisor.keep_lease, daemon=True).start()
     try:
         state, code, error = supervisor.work()
+        supervisor.ended.set()
         end_fork_server()
         release_lease(store, run_id, supervisor.lease.token, state=state, exit_code=int(code), error=error)
     except LeaseLostError as lost:

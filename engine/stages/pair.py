@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from db.queries import read_agreements, read_scores
 from db.rows import AgreementRow, MetricRow, PairRow, ResponseRow, ScoreRow
 from engine.errors import TrainingError
 from engine.method.aggregation import compute_rewards
 from engine.method.confidence import UNDEFINED_AGREEMENT, Confidence, UndefinedConfidence, compute_confidences
+from engine.method.correction import Correction, correct_pair
 from engine.method.pairing import select_pair
 from engine.method.statistics import compute_label_accuracy
 from engine.plan import name_scorers
+from engine.records import PairVerdict
 from engine.stages.agree import name_measure
 from engine.stages.context import Samples, StageContext
 
 AGGREGATE = "aggregate"
 MISSING_SCORE = "a scorer has no score"
+PERSON_SAID = "a person said: "
 
 
 def run_pair(context: StageContext) -> None:
@@ -30,6 +35,7 @@ def run_pair(context: StageContext) -> None:
         _build_pair(prompt_id, samples.groups[prompt_id], rewards[prompt_id], rates.get(prompt_id), confidence)
         for prompt_id in samples.groups
     ]
+    pairs, corrections = _apply_verdicts(pairs, context.spec.verdicts, samples)
     if all(pair.skip_reason for pair in pairs):
         raise _explain_no_pairs(context, pairs)
     scores = [
@@ -40,7 +46,10 @@ def run_pair(context: StageContext) -> None:
         for k, reward in enumerate(group)
     ]
     context.write(
-        [*scores, *pairs, *_build_metrics(pairs, samples)], n_done=len(pairs), n_total=len(pairs), unit="prompts"
+        [*scores, *pairs, *_build_metrics(pairs, samples), *corrections],
+        n_done=len(pairs),
+        n_total=len(pairs),
+        unit="prompts",
     )
 
 
@@ -117,6 +126,50 @@ def _build_pair(
         consistency_rate=rate,
         confidence=own,
         skip_reason=None,
+    )
+
+
+def _apply_verdicts(
+    pairs: Sequence[PairRow], verdicts: Sequence[PairVerdict], samples: Samples
+) -> tuple[list[PairRow], list[MetricRow]]:
+    """Return the pairs as a person wants them, and how many verdicts did what; no metrics without verdicts."""
+    judged = {verdict.prompt_id: verdict for verdict in verdicts}
+    counts: Counter[Correction] = Counter()
+    corrected = []
+    for pair in pairs:
+        verdict = judged.pop(pair.prompt_id, None)
+        if verdict is not None:
+            correction = _find_correction(pair, verdict, samples.groups[pair.prompt_id])
+            counts[correction] += 1
+            pair = _correct(pair, correction, verdict.verdict)
+        corrected.append(pair)
+    values = {
+        "n_verdict_swapped": counts[Correction.REVERSED],
+        "n_verdict_dropped": counts[Correction.DROPPED],
+        "n_verdict_unused": counts[Correction.UNUSED] + len(judged),
+    }
+    return corrected, [MetricRow(name, 0, float(value)) for name, value in values.items()] if verdicts else []
+
+
+def _find_correction(pair: PairRow, verdict: PairVerdict, group: Sequence[ResponseRow]) -> Correction:
+    items = {response.k: response.token_ids for response in group}
+    now = None if pair.chosen_k is None or pair.rejected_k is None else (items[pair.chosen_k], items[pair.rejected_k])
+    return correct_pair(now, (items[verdict.chosen_k], items[verdict.rejected_k]), verdict.verdict)
+
+
+def _correct(pair: PairRow, correction: Correction, verdict: str) -> PairRow:
+    if correction is Correction.DROPPED:
+        reason = f"{PERSON_SAID}{verdict.replace('_', ' ')}"
+        return PairRow(pair.prompt_id, None, None, None, None, None, pair.consistency_rate, None, reason)
+    if correction is not Correction.REVERSED:
+        return pair
+    return replace(
+        pair,
+        chosen_k=pair.rejected_k,
+        rejected_k=pair.chosen_k,
+        chosen_reward=pair.rejected_reward,
+        rejected_reward=pair.chosen_reward,
+        margin=None if pair.margin is None else -pair.margin,
     )
 
 

@@ -206,7 +206,7 @@ def _summarise_margin(context: StageContext) -> list[MetricRow]:
 
 
 class _StepRecorder:
-    """Collects the values of every step and commits them several times a second."""
+    """Collects the values of every step and commits them several times a second, and before each snapshot."""
 
     def __init__(self, context: StageContext) -> None:
         self.context = context
@@ -214,10 +214,10 @@ class _StepRecorder:
         self.position = (0, 0)
         self.committed_at = 0.0
 
-    def record(self, step: int, n_steps: int, values: Mapping[str, float]) -> None:
+    def record(self, step: int, n_steps: int, values: Mapping[str, float], has_snapshot: bool) -> None:
         self.rows.extend(MetricRow(name, step, value) for name, value in values.items())
         self.position = (step, n_steps)
-        if time.monotonic() - self.committed_at >= COMMIT_SECONDS:
+        if has_snapshot or time.monotonic() - self.committed_at >= COMMIT_SECONDS:
             self.commit()
 
     def commit(self) -> None:

@@ -5,89 +5,27 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+from small_runs import build_config, find_processes, finish, is_stage, read_all, reread, wait_until
 
 from db.errors import LeaseHeldError
-from db.exports import EXPORT_COLUMNS, iterate_export
-from db.queries import find_run, read_attempts, read_lease, read_run_checkpoints, read_run_metrics, read_run_stages
+from db.exports import EXPORT_COLUMNS
+from db.queries import (
+    read_attempts,
+    read_lease,
+    read_run_checkpoints,
+    read_run_metrics,
+    read_run_stages,
+    read_usage,
+)
 from db.reading import open_reader
 from db.rows import RunRow
-from engine.config.load import load_run_config
-from engine.config.run import RunConfig
 from engine.errors import ConfigError, TaskError
 from engine.runtime import control
-
-SMALL = (
-    "iterations=1",
-    "data.prompts_per_iteration=24",
-    "data.sft_examples=16",
-    "evaluation.items=16",
-    "sampling.batch_tokens=2000",
-    "sampling.max_new_tokens=24",
-    "scoring.batch_tokens=400",
-    "training.epochs=4",
-    "training.batch_size=8",
-    "training.snapshot_every=3",
-    "sft.batch_size=4",
-    "sft.epochs=2",
-    "sft.snapshot_every=2",
-)
-# What may differ between two equal runs: ids, names and times.
-VOLATILE = {"run_id", "name", "created_at", "started_at", "finished_at", "at"}
-WAIT_S = 150.0
-
-
-def build_config(*overrides: str, method: str = "cream", name: str = "small") -> RunConfig:
-    return load_run_config("sandbox", overrides=[*SMALL, *overrides], method=method, name=name)
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
-
-
-def reread(root: Path, run: RunRow) -> RunRow:
-    with closing(open_reader(root)) as reader:
-        return find_run(reader, run.run_id)
-
-
-def finish(root: Path, run: RunRow, state: str = "done") -> RunRow:
-    wait_until(lambda: reread(root, run).state not in ("queued", "running"))
-    ended = reread(root, run)
-    assert ended.state == state, ended.error
-    return ended
-
-
-def read_all(root: Path, run: RunRow) -> dict[str, list[tuple[object, ...]]]:
-    """Every exported row of a run without what may differ."""
-    rows = {}
-    with closing(open_reader(root)) as reader:
-        for what, columns in EXPORT_COLUMNS.items():
-            kept = [i for i, column in enumerate(columns) if column not in VOLATILE]
-            rows[what] = [tuple(row[i] for i in kept) for row in iterate_export(reader, what, reread(root, run))]
-    return rows
-
-
-def is_stage(root: Path, run: RunRow, label: str, *states: str) -> bool:
-    with closing(open_reader(root)) as reader:
-        return any(s.label == label and s.state in states for s in read_run_stages(reader, run.run_id))
-
-
-def find_processes(root: Path) -> list[psutil.Process]:
-    """Every process that has this store on its command line, children included."""
-    found: set[psutil.Process] = set()
-    for process in psutil.process_iter(["cmdline"]):
-        if str(root) in (process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE:
-            found |= {process, *process.children(recursive=True)}
-    return list(found)
 
 
 @pytest.fixture(scope="module")
@@ -97,21 +35,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRow]:
     return root, finish(root, control.start_run(root, build_config()))
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    store = tmp_path / "store"
-    yield store
-    deadline = time.monotonic() + 10
-    while (left := find_processes(store)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for process in left:
-        process.kill()
-    assert not left, "a process outlived its run"
-
-
 def test_a_run_leaves_every_kind_of_row(whole: tuple[Path, RunRow]) -> None:
     rows = read_all(*whole)
-    assert {what: len(found) > 0 for what, found in rows.items()} == dict.fromkeys(EXPORT_COLUMNS, True)
+    assert {what for what, found in rows.items() if found} == set(EXPORT_COLUMNS) - {"verdicts"}  # those are a person's
     assert len(rows["responses"]) == 24 * 5
     assert len(rows["pairs"]) == 24
     assert len(rows["evaluations"]) == 3 * 16
@@ -313,3 +239,17 @@ def test_other_rankings_share_all_model_passes(whole: tuple[Path, RunRow], metho
     rewards = read_all(root, run)["rewards"]
     by_scorer = {scorer: {row[1:3]: row[-2] for row in rewards if row[3] == scorer} for scorer in (scorer, "aggregate")}
     assert by_scorer[scorer] == by_scorer["aggregate"]
+
+
+def test_what_a_run_takes_is_recorded_beside_it(whole: tuple[Path, RunRow]) -> None:
+    """Every two seconds, over all its processes: the supervisor alone never holds so much memory."""
+    root, run = whole
+    with closing(open_reader(root)) as reader:
+        samples = read_usage(reader, run.run_id)
+    ended = reread(root, run)
+    assert ended.started_at is not None and ended.finished_at is not None
+    took = ended.finished_at - ended.started_at
+    assert took / 4 - 1 <= len(samples) <= took / 2 + 1
+    assert max(sample.rss_bytes for sample in samples) > 200 * 2**20
+    assert min(sample.cpu_percent for sample in samples) >= 0
+    assert max(sample.cpu_percent for sample in samples) > 20

@@ -59,7 +59,7 @@ def train_examples(folder: Path, on_step: OnStep) -> Weights:
 def train_until_killed(train: Train, folder: Path, log: Path) -> None:
     """What the child process does: report each step to a file, and die as if by kill -9 within one step's report."""
 
-    def on_step(step: int, n_steps: int, values: Mapping[str, float]) -> None:
+    def on_step(step: int, n_steps: int, values: Mapping[str, float], has_snapshot: bool) -> None:
         with log.open("a") as file:
             file.write(json.dumps([step, dict(values)]) + "\n")
         if step == KILLED_AT:
@@ -96,13 +96,13 @@ def whole(train: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     """The logged values and the weights of an uninterrupted run."""
     steps: dict[int, dict[str, float]] = {}
     folder = tmp_path_factory.mktemp("whole")
-    weights = train(folder, lambda step, n_steps, values: steps.update({step: dict(values)}))
+    weights = train(folder, lambda step, n_steps, values, _: steps.update({step: dict(values)}))
     return steps, weights
 
 
 def resume(train: Train, folder: Path) -> tuple[dict[int, dict[str, float]], Weights]:
     steps: dict[int, dict[str, float]] = {}
-    weights = train(folder, lambda step, n_steps, values: steps.update({step: dict(values)}))
+    weights = train(folder, lambda step, n_steps, values, _: steps.update({step: dict(values)}))
     return steps, weights
 
 
@@ -141,6 +141,18 @@ def test_a_kill_while_a_snapshot_is_written_falls_back_to_the_one_before(
     assert after == {step: values for step, values in steps.items() if step > 3}
     assert_equal_bits(resumed, weights)
     assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-9"]
+
+
+def test_who_records_steps_hears_of_a_snapshot_before_it_is_taken(train: Train, tmp_path: Path) -> None:
+    """What is not committed by then is lost by a kill: the resume begins after the snapshot's step."""
+    heard: dict[int, bool] = {}
+
+    def on_step(step: int, n_steps: int, values: Mapping[str, float], has_snapshot: bool) -> None:
+        assert not (tmp_path / f"checkpoint-{step}").exists()
+        heard[step] = has_snapshot
+
+    train(tmp_path, on_step)
+    assert heard == {step: step in (3, 6, 9) for step in range(1, N_STEPS + 1)}
 
 
 def test_the_newest_whole_snapshot_is_found(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def train(
         settings=build_settings(**settings),
         dtype="float32",
         work_folder=folder,
-        on_step=lambda step, n_steps, values: steps.append(dict(values)),
+        on_step=lambda step, n_steps, values, _: steps.append(dict(values)),
     )
     return steps, model.state_dict()
 

@@ -12,6 +12,7 @@ import pytest
 from sqlmodel import SQLModel, create_engine
 
 from db import models, writes
+from db.annotations import write_verdict
 from db.reading import open_reader
 from db.rows import (
     AgreementRow,
@@ -164,6 +165,8 @@ def record(store: Store, *, is_reversed: bool = False) -> Recorded:
     writes.write_stage_rows(store, ids["sample M2"], "t1", [], n_done=1, n_total=4, unit="prompts", n_tokens=9)
     writes.acquire_lease(store, describe_lease(second.run_id, "t2"), is_alive=is_alive)
     _complete(store, second.run_id, "t2", own["agree M1"], describe_rows()["agree M1"])
+    write_verdict(store.paths.root, ids["pair M1"], "pz", verdict="swap", is_blind=True, note=NASTY[0])
+    write_verdict(store.paths.root, ids["pair M1"], "pa", verdict=None, is_flagged=True)
     return Recorded(store, store.paths.root, first, second, ids)
 
 
@@ -201,6 +204,7 @@ def describe_rows() -> dict[str, list[StageDataRow]]:
     pair.append(ScoreRow("pa", 0, "aggregate", None, None, None, None, None, None, "no tokens"))
     pair.append(PairRow("pz", 1, 2, 0.5, -0.5, 1.0, 2 / 3, 0.7, None))
     pair.append(PairRow("pa", None, None, None, None, None, None, None, "all scores equal"))
+    pair += [MetricRow("confidence", 0, 0.7), MetricRow("label_accuracy", 0, 0.25)]
 
     train: list[StageDataRow] = [MetricRow("loss", step, 1 / step) for step in (1, 2)]
     train.append(CheckpointRow("m2", "m1", "checkpoints/m2", 1000, 4000))

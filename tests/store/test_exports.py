@@ -28,6 +28,8 @@ DOCUMENTED = {
     "undefined_reason",
     "pairs": "run_id iteration prompt_id prompt chosen rejected chosen_k rejected_k chosen_reward rejected_reward "
     "margin consistency_rate confidence chosen_correct rejected_correct skip_reason",
+    "verdicts": "run_id iteration prompt_id prompt chosen rejected verdict flagged blind note at consistency_rate "
+    "confidence margin chosen_correct rejected_correct",
     "metrics": "run_id iteration stage step name value at",
     "evaluations": "run_id model task item_id prompt response extracted gold correct",
 }
@@ -49,8 +51,8 @@ def test_documented_columns_come_first() -> None:
 @pytest.mark.parametrize("what", sorted(DOCUMENTED))
 def test_every_row_has_every_column(recorded: Any, reader: sqlite3.Connection, what: str) -> None:
     table = read_table(reader, what, recorded.first.run_id)
-    n_rows = {"runs": 1, "responses": 6, "rewards": 16, "consistency": 2, "pairs": 2, "metrics": 9, "evaluations": 6}
-    assert len(table) == n_rows[what]
+    n_rows = {"runs": 1, "responses": 6, "rewards": 16, "consistency": 2, "pairs": 2, "metrics": 11, "evaluations": 6}
+    assert len(table) == (n_rows | {"verdicts": 2})[what]
     assert {row["run_id"] for row in table} == {recorded.first.run_id}
     types = {type(value) for row in table for value in row.values()}
     assert types <= {str, int, float, bool, type(None)}
@@ -90,6 +92,25 @@ def test_pairs_carry_texts_and_skips(recorded: Any, reader: sqlite3.Connection) 
     assert read_table(reader, "pairs", recorded.second.run_id) == []  # its own pair stage has not run
 
 
+def test_pairs_end_with_taus_lengths_and_what_a_person_said(recorded: Any, reader: sqlite3.Connection) -> None:
+    pair, skipped = read_table(reader, "pairs", recorded.first.run_id)
+    names = EXPORT_COLUMNS["pairs"][-6:]
+    # In iteration 1 the base model's likelihood stands in for the previous model's reward.
+    assert [pair[name] for name in names] == [1 / 3, 1 / 3, 3, 3, "swap", False]
+    assert [skipped[name] for name in names] == [None, None, None, None, None, True]
+
+
+def test_verdicts_stand_beside_what_they_are_held_against(recorded: Any, reader: sqlite3.Connection) -> None:
+    said, flagged = read_table(reader, "verdicts", recorded.first.run_id)
+    assert (said["prompt_id"], said["verdict"], said["flagged"], said["blind"]) == ("pz", "swap", False, True)
+    assert (said["note"], said["at"][-6:]) == ('NA, "quoted"\r\nline', "+00:00")
+    assert (said["confidence"], said["margin"], said["chosen_correct"], said["rejected_correct"]) == (
+        *(0.7, 1.0, True, False),
+    )
+    assert (flagged["verdict"], flagged["flagged"], flagged["chosen"]) == (None, True, None)
+    assert read_table(reader, "verdicts", recorded.second.run_id) == []  # its own pair stage has not run
+
+
 def test_evaluations_name_their_models(recorded: Any, reader: sqlite3.Connection) -> None:
     table = read_table(reader, "evaluations", recorded.first.run_id)
     assert [(row["model"], row["item_id"], row["correct"]) for row in table] == [
@@ -106,6 +127,8 @@ def test_metrics_by_iteration_stage_and_step(recorded: Any, reader: sqlite3.Conn
         (1, "agree", 0, "consistency_rate"),
         (1, "agree", 0, "tau_anchor"),
         (1, "agree", 0, "tau_previous"),
+        (1, "pair", 0, "confidence"),
+        (1, "pair", 0, "label_accuracy"),
         (1, "train", 1, "loss"),
         (1, "train", 2, "loss"),
         (1, "evaluate", 0, "accuracy"),

@@ -12,7 +12,22 @@ import db
 
 PROJECT = Path(db.__file__).parent.parent
 HEAVY = ("sqlmodel", "sqlalchemy", "pydantic", "numpy", "scipy", "pandas", "torch", "textual", "typer", "click", "rich")
-LIGHT = ("rows", "errors", "faults", "paths", "schema", "reading", "queries", "overview", "pair_views", "exports")
+LIGHT = (
+    *(
+        "rows",
+        "errors",
+        "faults",
+        "paths",
+        "schema",
+        "reading",
+        "queries",
+        "overview",
+        "pair_browse",
+        "pair_detail",
+        "exports",
+    ),
+    *("annotations", "run_queue", "compare_reads", "plan_reads"),
+)
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -13,6 +13,7 @@ import pytest
 from db import queries, writes
 from db.errors import RunNotFoundError
 from db.queries import (
+    find_pairs,
     find_run,
     open_reader,
     read_agreements,
@@ -142,6 +143,14 @@ def test_metrics_of_a_run_include_the_shared_ones(recorded: Any, reader: sqlite3
     assert read_run_metrics(reader, recorded.second.run_id, after_metric_id=metrics[-1].metric_id) == []
 
 
+def test_pairs_are_found_by_the_start_of_a_prompt_id(recorded: Any, reader: sqlite3.Connection) -> None:
+    run_id, stage_id = recorded.first.run_id, recorded.stage_ids["pair M1"]
+    assert find_pairs(reader, run_id, "p") == [(1, stage_id, "pa"), (1, stage_id, "pz")]
+    assert find_pairs(reader, run_id, "pz") == find_pairs(reader, run_id, "pz", 1) == [(1, stage_id, "pz")]
+    for reference, iteration in (("pz", 2), ("px", None), ("%", None), ("P", None), ("pzz", None)):
+        assert find_pairs(reader, run_id, reference, iteration) == []
+
+
 def test_data_version_moves_with_foreign_commits(store: Store, new_run: Callable[..., NewRun]) -> None:
     with closing(open_reader(store.paths.root)) as c:
         before = read_data_version(c)
@@ -155,8 +164,8 @@ def test_every_public_read_is_tried_here() -> None:
     names = {name for name in queries.__all__ if name.startswith(("read_", "find_"))}
     tried = Path(__file__).read_text(encoding="utf-8")
     untried = {name for name in names if tried.count(f"{name}(") == 0}
-    assert len(names) == 16
-    assert untried == {"read_attempts"}  # in test_stage_writes
+    assert len(names) == 19
+    assert untried == {"read_attempts", "read_usage", "read_verdicts"}  # in test_stage_writes, test_annotations
 
 
 @pytest.fixture
@@ -169,7 +178,7 @@ def test_run_is_found_by_any_unique_reference(store: Store, named: dict[str, str
     c = open_reader(store.paths.root)
     found = {
         reference: find_run(c, reference).name
-        for reference in [*named.values(), named["gamma"][:5], "alpha", "alphab", "bet", "Be", "g", "latest"]
+        for reference in [*named.values(), named["gamma"][:5], "alpha", "alphab", "bet", "Be", "gam", "latest"]
     }
     c.close()
     by_id = {run_id: name for name, run_id in named.items()}
@@ -179,7 +188,7 @@ def test_run_is_found_by_any_unique_reference(store: Store, named: dict[str, str
         "alphab": "alphabet",
         "bet": "beta",
         "Be": "Beta-long",
-        "g": "gamma",
+        "gam": "gamma",
         "latest": "gamma",
     }
 

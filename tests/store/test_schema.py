@@ -42,9 +42,9 @@ def _describe_table(c: sqlite3.Connection, name: str, sql: str) -> dict[str, Any
         for _, column, kind, not_null, default, place in c.execute(f"PRAGMA table_info({name})")
     ]
     indexes = set()
-    for _, index, unique, origin, _ in c.execute(f"PRAGMA index_list({name})").fetchall():
+    for _, index, unique, origin, is_partial in c.execute(f"PRAGMA index_list({name})").fetchall():
         keys = tuple(row[2] for row in c.execute(f"PRAGMA index_info({index})"))
-        indexes.add((index if origin == "c" else None, bool(unique), origin, keys))
+        indexes.add((index if origin == "c" else None, bool(unique), origin, bool(is_partial), keys))
     foreign = {row[2:7] for row in c.execute(f"PRAGMA foreign_key_list({name})")}
     return {
         "columns": columns,
@@ -71,7 +71,7 @@ def test_models_equal_the_migrations(tmp_path: Path, metadata_store: Callable[[P
     metadata_store(tmp_path / "modelled")
     migrated = describe_schema(tmp_path / "migrated" / "cream.db")
     modelled = describe_schema(tmp_path / "modelled" / "cream.db")
-    assert len(migrated) == 16
+    assert len(migrated) == 18
     assert migrated.keys() == modelled.keys()
     for table, expected in migrated.items():
         assert modelled[table] == expected, table
@@ -113,6 +113,32 @@ def test_older_store_is_migrated_with_its_rows(
         assert read_runs(c) == [run]
 
 
+@pytest.mark.parametrize("opener", [open_store, open_reader])
+def test_store_of_the_first_version_is_brought_to_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opener: Callable[[Path], Any]
+) -> None:
+    """Its runs stand as nobody has noted, pinned or queued them."""
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    shutil.copy(schema.MIGRATIONS_FOLDER / "0001_initial.sql", folder)
+    with monkeypatch.context() as old_program:
+        old_program.setattr(schema, "MIGRATIONS_FOLDER", folder)
+        open_store(tmp_path / "store").close()
+    with closing(sqlite3.connect(tmp_path / "store" / "cream.db")) as c:
+        assert c.execute("PRAGMA user_version").fetchone() == (1,)
+        c.execute(
+            "INSERT INTO run (run_id, name, method, seed, iterations, state, created_at, config_json, config_digest, "
+            "lineage_json, base_folder, base_digest, reuse, provenance_json) "
+            "VALUES ('abc', 'old', 'cream', 0, 1, 'done', 1.0, '{}', 'c', '[]', '/m', 'm', 1, '{}')"
+        )
+        c.commit()
+    opener(tmp_path / "store").close()
+    with closing(open_reader(tmp_path / "store")) as c:
+        assert c.execute("PRAGMA user_version").fetchone()[0] == schema.list_migrations()[-1][0]
+        (run,) = read_runs(c)
+    assert (run.name, run.note, run.is_baseline, run.queue_position) == ("old", "", False, None)
+
+
 def test_failing_migration_leaves_the_store_as_it_was(tmp_path: Path, later_program: Callable[[str], None]) -> None:
     root = tmp_path / "store"
     open_store(root).close()
@@ -128,7 +154,7 @@ def test_newer_store_is_refused(tmp_path: Path, opener: Callable[[Path], Any]) -
     open_store(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "cream.db")) as c:
         c.execute("PRAGMA user_version = 9999")
-    with pytest.raises(StoreError, match=r"version 9999.* version 1 at most") as caught:
+    with pytest.raises(StoreError, match=r"version 9999.* version 2 at most") as caught:
         opener(tmp_path)
     assert "upgrade cream-tui" in str(caught.value.hint)
 

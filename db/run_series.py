@@ -1,0 +1,153 @@
+"""The metrics of a run as columns, and what else charts draw. Light: plain sqlite3, no sqlmodel, no numpy.
+
+A series is one metric of one kind of stage over all iterations of a run. It is read by the index of its stages, so that
+nothing but what is shown is touched, and again from a cursor: a replayed step comes with a higher metric_id and takes
+the place of the row with the same position and step. ``c`` comes from ``open_reader``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from dataclasses import dataclass
+
+from db.reading import fetch_rows
+from db.rows import UsageRow
+
+__all__ = [
+    "SeriesColumns",
+    "SeriesInfo",
+    "TauCount",
+    "list_series",
+    "read_recent_usage",
+    "read_series",
+    "read_tau_counts",
+]
+
+# From the run's stages to their metrics: a store has far more metrics than stages.
+_POINTS = (
+    "FROM run_stage l CROSS JOIN stage s ON s.stage_id = l.stage_id CROSS JOIN metric_name n "
+    "CROSS JOIN metric m ON m.stage_id = l.stage_id AND m.name_id = n.name_id "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesInfo:
+    """One metric of one stage of a run.
+
+    Attributes:
+        position: of the stage in the run's plan.
+        first_step, last_step: between which its steps lie; a summary of a whole stage has step 0.
+    """
+
+    name: str
+    stage: str
+    position: int
+    iteration: int
+    label: str
+    first_step: int
+    last_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesColumns:
+    """Points of one series by position of the stage and step, each field as long as the others.
+
+    ``at`` is in seconds since the epoch; ``array`` gives numpy a view without a copy.
+    """
+
+    name: str
+    stage: str
+    position: array[int]
+    iteration: array[int]
+    step: array[int]
+    value: array[float]
+    at: array[float]
+    metric_id: array[int]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def cursor(self) -> int:
+        """The highest metric_id, from which a later read goes on; 0 without points."""
+        return max(self.metric_id, default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class TauCount:
+    """How many prompts of an iteration have this tau among this many distinct responses."""
+
+    tau: float
+    n_distinct: int
+    n_prompts: int
+
+
+def list_series(c: sqlite3.Connection, run_id: str) -> list[SeriesInfo]:
+    """What the run's stages have metrics of, by position and name."""
+    rows = fetch_rows(
+        c,
+        # The ends by two looks into the index of each stage and name: counting would step through every point.
+        "SELECT n.name, s.name, l.position, l.iteration, l.label, "
+        "(SELECT min(step) FROM metric m WHERE m.stage_id = l.stage_id AND m.name_id = n.name_id) AS first_step, "
+        "(SELECT max(step) FROM metric m WHERE m.stage_id = l.stage_id AND m.name_id = n.name_id) "
+        "FROM run_stage l CROSS JOIN stage s ON s.stage_id = l.stage_id CROSS JOIN metric_name n "
+        "WHERE l.run_id = ? AND first_step IS NOT NULL ORDER BY l.position, n.name",
+        (run_id,),
+    )
+    return [SeriesInfo(*row) for row in rows]
+
+
+def read_series(c: sqlite3.Connection, run_id: str, name: str, *, stage: str, after: int = 0) -> SeriesColumns:
+    """The points of a series whose metric_id is above the cursor.
+
+    Args:
+        name: of the metric.
+        stage: the kind of stage: ``mean_n_tokens`` is a metric of sample and of evaluate.
+        after: 0 reads all.
+    """
+    rows = fetch_rows(
+        c,
+        f"SELECT l.position, l.iteration, m.step, m.value, m.at, m.metric_id {_POINTS} "
+        "WHERE l.run_id = ? AND n.name = ? AND s.name = ? AND m.metric_id > ? ORDER BY l.position, m.step",
+        (run_id, name, stage, after),
+    )
+    position, iteration, step, value, at, metric_id = zip(*rows, strict=True) if rows else ((),) * 6
+    return SeriesColumns(
+        name,
+        stage,
+        array("q", position),
+        array("q", iteration),
+        array("q", step),
+        array("d", value),
+        array("d", at),
+        array("q", metric_id),
+    )
+
+
+def read_tau_counts(c: sqlite3.Connection, run_id: str, iteration: int, *, against: str) -> list[TauCount]:
+    """Kendall's tau of the iteration's current reward with another ranking, counted by value; undefined ones left out.
+
+    Args:
+        against: the scorer of the other ranking, as ``mean_loglik:M0``.
+    """
+    rows = fetch_rows(
+        c,
+        "SELECT a.value, a.n_distinct, count(*) FROM run_stage l JOIN stage s ON s.stage_id = l.stage_id "
+        "JOIN agreement a ON a.stage_id = s.stage_id "
+        "WHERE l.run_id = ? AND s.name = 'agree' AND l.iteration = ? AND a.measure = 'kendall' AND a.scorer = ? "
+        "AND a.against = ? AND a.value IS NOT NULL GROUP BY a.value, a.n_distinct ORDER BY a.value, a.n_distinct",
+        (run_id, iteration, f"implicit:M{iteration}", against),
+    )
+    return [TauCount(*row) for row in rows]
+
+
+def read_recent_usage(c: sqlite3.Connection, run_id: str, n: int) -> list[UsageRow]:
+    """The newest ``n`` samples of what the run's processes took, the oldest of them first."""
+    rows = fetch_rows(
+        c,
+        "SELECT usage_id, run_id, at, cpu_percent, rss_bytes, gpu_percent, gpu_bytes, gpu_total_bytes "
+        "FROM usage WHERE run_id = ? ORDER BY usage_id DESC LIMIT ?",
+        (run_id, n),
+    )
+    return [UsageRow(*row) for row in reversed(rows)]

@@ -1,0 +1,207 @@
+"""What a run would do: its stages, what the store has of them, samples, disk and time. Starts nothing.
+
+Reads the store and the files that the configuration names; reaches neither network nor torch. The main path enters at
+``preview_run``.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from db.paths import StorePaths
+from db.plan_reads import FinishedStage, KnownStage, find_free_name, read_finished_stages, read_known_stages
+from db.reading import open_reader
+from db.rows import RunRow
+from engine.artifacts import Base, ModelSize, find_base, measure_model
+from engine.config.load import config_from_json
+from engine.config.run import RunConfig
+from engine.config.shipped import find_configs_folder
+from engine.errors import ConfigError
+from engine.plan import StageSpec
+from engine.runtime.intent import plan_stages, resolve_backend
+from engine.runtime.lineage import Lineage
+
+# Of a snapshot: weights and Adam's two moments, all in float32.
+SNAPSHOT_BYTES_PER_PARAMETER = 12
+_MODEL_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class StagePreview:
+    """Attributes:
+    status: new, reused (another run computed it), shared (another run computes it now), or begun (rows are there).
+    run: The other run's name; None where it is new or the run was removed.
+    seconds: Expected time; None where no finished stage of the store is like it; 0 where it is reused.
+    """
+
+    label: str
+    name: str
+    iteration: int
+    status: str
+    run: str | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPreview:
+    """Attributes:
+    name: What the run would be called.
+    base_folder: M0; None where a hub model is not on this machine yet, which leaves what depends on it unknown.
+    n_prompts, n_responses: Those that would be sampled; of these stages none is computed yet.
+    n_models: Checkpoints that would be written.
+    checkpoint_bytes: All of them; snapshot_bytes: at most, while a training goes on; free_bytes: of the store's disk.
+    seconds: Of all stages; None where one is unknown.
+    """
+
+    name: str
+    method: str
+    seed: int
+    iterations: int
+    base_folder: str | None
+    stages: tuple[StagePreview, ...]
+    n_prompts: int
+    n_responses: int
+    max_tokens: int
+    n_models: int
+    checkpoint_bytes: int | None
+    snapshot_bytes: int | None
+    free_bytes: int
+    seconds: float | None
+
+    @property
+    def n_computed(self) -> int:
+        """Stages that another run has computed."""
+        return sum(stage.status == "reused" for stage in self.stages)
+
+
+def preview_run(root: Path, config: RunConfig, *, reuse: bool = True) -> RunPreview:
+    """Return what ``start_run`` would do with this configuration; a store need not exist yet.
+
+    Raises:
+        ConfigError, CheckpointError: A file or the model's folder cannot be read.
+    """
+    config, model = resolve_backend(config), config.model
+    base = find_base(model.kind, model.path, model.revision, configs_folder=find_configs_folder())
+    return preview_plan(root, config, base, Lineage(salt=None if reuse else "preview"))
+
+
+def preview_fork(root: Path, run: RunRow, config: RunConfig, lineage: Lineage) -> RunPreview:
+    """Return what a fork would do; configuration and past are those of ``prepare_fork``."""
+    return preview_plan(root, config, Base(Path(run.base_folder), run.base_digest), lineage)
+
+
+def preview_plan(root: Path, config: RunConfig, base: Base | None, lineage: Lineage) -> RunPreview:
+    """Return what a run with this configuration and past would do; ``base`` is None where M0 is not on this machine."""
+    digest = "unknown" if base is None else base.digest
+    specs = plan_stages(config, lineage, base or Base(Path(), "unknown"))
+    known, finished, name = _read_store(root, specs, digest, config.name)
+    clock = _Clock(finished)
+    stages = tuple(_preview_stage(spec, known.get(spec.key), clock) for spec in specs)
+    fresh = [spec for spec, stage in zip(specs, stages, strict=True) if stage.status in ("new", "begun")]
+    size = None if base is None else measure_model(base.folder)
+    samples = [spec for spec in fresh if spec.name == "sample"]
+    n_models = sum(spec.name == "train" for spec in fresh)
+    n_responses = sum(spec.config.data.prompts_per_iteration * spec.config.sampling.n for spec in samples)
+    seconds = [stage.seconds for stage in stages]
+    known_seconds = [value for value in seconds if value is not None]
+    return RunPreview(
+        name=name,
+        method=config.method.name,
+        seed=config.seed,
+        iterations=config.iterations,
+        base_folder=None if base is None else str(base.folder),
+        stages=stages,
+        n_prompts=sum(spec.config.data.prompts_per_iteration for spec in samples),
+        n_responses=n_responses,
+        max_tokens=sum(
+            spec.config.data.prompts_per_iteration * spec.config.sampling.n * spec.config.sampling.max_new_tokens
+            for spec in samples
+        ),
+        n_models=n_models,
+        checkpoint_bytes=None if size is None else n_models * size.count_bytes(config.model.dtype),
+        snapshot_bytes=None if size is None else _count_snapshot_bytes(fresh, size),
+        free_bytes=find_free_bytes(root),
+        seconds=sum(known_seconds) if len(known_seconds) == len(seconds) else None,
+    )
+
+
+def find_free_bytes(root: Path) -> int:
+    """Return the free bytes of the disk that holds the store, or will hold it."""
+    root = Path(root).absolute()
+    return shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.exists())).free
+
+
+def _count_snapshot_bytes(fresh: Sequence[StageSpec], size: ModelSize) -> int:
+    """Return the bytes of two snapshots, since the next is whole before the last one goes; 0 without a training."""
+    trains = any(spec.name == "train" for spec in fresh)
+    return 2 * SNAPSHOT_BYTES_PER_PARAMETER * size.n_parameters if trains else 0
+
+
+def _read_store(
+    root: Path, specs: Sequence[StageSpec], digest: str, name: str
+) -> tuple[dict[str, KnownStage], list[FinishedStage], str]:
+    if not StorePaths(Path(root).absolute()).database.is_file():
+        return {}, [], name
+    with closing(open_reader(root)) as c:
+        return (
+            read_known_stages(c, [spec.key for spec in specs]),
+            read_finished_stages(c, digest),
+            find_free_name(c, name),
+        )
+
+
+def _preview_stage(spec: StageSpec, known: KnownStage | None, clock: _Clock) -> StagePreview:
+    status, run = "new", None
+    if known is not None and known.state == "done":
+        status, run = "reused", known.run
+    elif known is not None and known.state == "running":
+        status, run = "shared", known.run
+    elif known is not None and known.n_done:
+        status = "begun"
+    seconds = 0.0 if status == "reused" else clock.estimate(spec)
+    return StagePreview(spec.label, spec.name, spec.iteration, status, run, seconds)
+
+
+class _Clock:
+    """Expects of a stage the time of the newest finished one of its kind, the same iteration first, by its work."""
+
+    def __init__(self, finished: Sequence[FinishedStage]) -> None:
+        self.rates: dict[object, float] = {}
+        for stage in finished:  # newest last: it stays
+            config = _parse_config(stage.config_json)
+            if config is not None:
+                kind, work = _classify(stage.label, config)
+                self.rates[kind] = self.rates[kind, stage.iteration] = stage.seconds / work
+
+    def estimate(self, spec: StageSpec) -> float | None:
+        kind, work = _classify(spec.label, spec.config)
+        rate = self.rates.get((kind, spec.iteration), self.rates.get(kind))
+        return None if rate is None else rate * work
+
+
+def _classify(label: str, config: RunConfig) -> tuple[tuple[object, ...], float]:
+    """Return the kind of a stage and how much it has to do; stages of one kind differ in time by their work alone."""
+    kind, data = _MODEL_NUMBER.sub("", label), config.data
+    if kind.startswith("train") and "SFT" in kind:
+        source = data.sft if data.sft_examples is None else None
+        return (kind, source), config.sft.epochs * (data.sft_examples or 1)
+    if kind.startswith("evaluate"):
+        evaluation = config.evaluation
+        tasks = evaluation.tasks if evaluation.items is None else None
+        return (kind, tasks), len(evaluation.tasks) * (evaluation.items or 1)
+    factor = {"sample": config.sampling.n, "score": config.sampling.n, "train": config.training.epochs}
+    return (kind,), data.prompts_per_iteration * factor.get(kind.split()[0], 1)
+
+
+@cache
+def _parse_config(text: str) -> RunConfig | None:
+    try:
+        return config_from_json(text)
+    except ConfigError:  # of a version with other keys: no help here
+        return None
