@@ -14,32 +14,47 @@ import typer
 from cream_tui import diagnostics
 from cream_tui.layout import CreamCommand, CreamGroup, complete_configs, complete_runs
 from cream_tui.options import (
+    Answers,
     AsJson,
     AtModel,
     Config,
     Descending,
     Detach,
+    DryRun,
+    DryRunJson,
+    Filter,
     Format,
+    FromRun,
+    Group,
+    InApp,
     Iteration,
     Limit,
     Method,
     Name,
     NoReuse,
+    OfModel,
+    OnlySide,
     OnlyState,
     OnlyTag,
+    OptionalConfig,
     OptionalRun,
     OutputFile,
     Overrides,
+    Queued,
     Run,
+    RunFilter,
+    RunSort,
     Seed,
     Sort,
     Store,
     Tags,
+    UseVerdicts,
     Version,
     What,
     Wrong,
     Yes,
 )
+from cream_tui.record_commands import judge, logs, mark, metrics, queue
 from engine.errors import ExitCode
 
 _EPILOG = "\b\nExit codes\n" + "\n".join(f"{int(code):>5}  {meaning}" for code, meaning in diagnostics.EXIT_CODES)
@@ -62,29 +77,36 @@ def _command(section: str, group: typer.Typer = app) -> Callable[[Callable[..., 
 @app.callback(invoke_without_command=True)
 def _start(
     context: typer.Context,
+    store: Store = None,
     version: Version = False,
 ) -> int:
     """Experiments with self-rewarding language models: run, compare and take apart.
+
+    Without a command the app opens, at a run where one is named: cream-tui RUN, RUN/M2, RUN/pairs/412.
 
     A run trains M1, M2, ... from a base model M0: each model answers prompts, ranks its own answers, and the next one
     learns from the pairs. Every response, reward and pair is kept in a store.
 
     \b
     Start here
+      cream-tui
       cream-tui demo --quick
       cream-tui run sandbox --method cream
     """
-    return _print_help(context)
+    if context.invoked_subcommand is None:
+        from cream_tui.app_start import start_app
+
+        return start_app(store)
+    if store is not None:
+        raise diagnostics.UsageProblem(
+            f"--store {store} stands before the command", f"Say cream-tui {context.invoked_subcommand} --store {store}."
+        )
+    return ExitCode.DONE
 
 
 @config_app.callback(invoke_without_command=True)
 def _start_config(context: typer.Context) -> int:
     """Show, check and describe configuration files."""
-    return _print_help(context)
-
-
-def _print_help(context: typer.Context) -> int:
-    """Print a group's help where no command was named."""
     if context.invoked_subcommand is None:
         from cream_tui import output
 
@@ -92,10 +114,29 @@ def _print_help(context: typer.Context) -> int:
     return ExitCode.DONE
 
 
+@app.command("open", cls=CreamCommand, hidden=True)
+def open_(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="RUN", help="RUN, RUN/M2, RUN/pairs or RUN/pairs/412.")],
+    store: Store = None,
+) -> int:
+    """Open the app at a run; the word open may be left out.
+
+    \b
+    Example
+      cream-tui open latest/pairs
+    """
+    from cream_tui.app_start import open_named
+
+    commands = getattr(getattr(context.parent, "command", None), "commands", {})
+    return open_named(store, name, [known for known, command in commands.items() if not command.hidden])
+
+
 @_command("Run")
 def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Smaller numbers: under a minute.")] = False,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of both runs.")] = 0,
+    detach: Detach = False,
     store: Store = None,
     json: AsJson = False,
 ) -> int:
@@ -110,19 +151,23 @@ def demo(
     """
     from cream_tui.commands import demo as command
 
-    return command.demo(store, is_quick=quick, seed=seed, as_json=json)
+    return command.demo(store, is_quick=quick, seed=seed, is_detached=detach, as_json=json)
 
 
 @_command("Run")
 def run(
-    config: Config,
+    config: OptionalConfig = None,
+    source: FromRun = None,
     overrides: Overrides = None,
     method: Method = None,
     seed: Seed = None,
     name: Name = None,
     tags: Tags = None,
     detach: Detach = False,
+    queued: Queued = False,
     no_reuse: NoReuse = False,
+    dry_run: DryRun = False,
+    json: DryRunJson = False,
     store: Store = None,
 ) -> int:
     """Start a run and watch it; Ctrl-C closes only the view.
@@ -133,11 +178,17 @@ def run(
     Examples
       cream-tui run sandbox --method srlm --seed 1
       cream-tui run my.yaml --set training.learning_rate=5e-5 --tag trial --detach
+      cream-tui run --from demo-cream --set training.beta=0.5 --dry-run
     """
     from cream_tui.commands import run as command
 
     changes = command.Changes(tuple(overrides or ()), method, seed, name, tuple(tags or ()))
-    return command.run(store, config, changes, is_detached=detach, is_reusing=not no_reuse)
+    base = command.BaseConfig(config, source)
+    if dry_run or json:
+        from cream_tui.commands import dry_run as preview
+
+        return preview.preview_run(store, base, changes, is_dry=dry_run, is_reusing=not no_reuse, as_json=json)
+    return command.run(store, base, changes, is_detached=detach, is_reusing=not no_reuse, is_queued=queued)
 
 
 @_command("Run")
@@ -167,7 +218,7 @@ def stop(run: Run, store: Store = None) -> int:
 
 
 @_command("Run")
-def resume(run: Run, detach: Detach = False, store: Store = None) -> int:
+def resume(run: Run, detach: Detach = False, queued: Queued = False, store: Store = None) -> int:
     """Go on with a run that was stopped, failed or lost its process.
 
     What is done stays done; the result equals that of a run that was never stopped.
@@ -178,7 +229,7 @@ def resume(run: Run, detach: Detach = False, store: Store = None) -> int:
     """
     from cream_tui.commands import run as command
 
-    return command.resume(store, run, is_detached=detach)
+    return command.resume(store, run, is_detached=detach, is_queued=queued)
 
 
 @_command("Run")
@@ -190,19 +241,31 @@ def fork(
     seed: Seed = None,
     name: Name = None,
     tags: Tags = None,
+    use_verdicts: UseVerdicts = False,
     detach: Detach = False,
+    queued: Queued = False,
+    dry_run: DryRun = False,
+    json: DryRunJson = False,
     store: Store = None,
 ) -> int:
     """Start a new run from a model of another, with other settings.
 
+    With --use-verdicts the fork trains on the pairs of the model it starts from as a person judged them: swap reverses
+    a pair, tie and both_bad drop it, agree and unsure keep it.
+
     \b
-    Example
+    Examples
       cream-tui fork sandbox --at M2 --method srlm --name from-m2
+      cream-tui fork sandbox --at M2 --use-verdicts
     """
     from cream_tui.commands import run as command
 
     changes = command.Changes(tuple(overrides or ()), method, seed, name, tuple(tags or ()))
-    return command.fork(store, run, at, changes, is_detached=detach)
+    if dry_run or json:
+        from cream_tui.commands import dry_run as preview
+
+        return preview.preview_fork(store, run, at, changes, is_dry=dry_run, uses_verdicts=use_verdicts, as_json=json)
+    return command.fork(store, run, at, changes, uses_verdicts=use_verdicts, is_detached=detach, is_queued=queued)
 
 
 @_command("Run")
@@ -224,20 +287,37 @@ def rm(
 
 @_command("Look")
 def ls(
+    filter_: RunFilter = None,
     tag: OnlyTag = None,
     state: OnlyState = None,
+    sort: RunSort = None,
+    descending: Descending = False,
+    group: Group = None,
     store: Store = None,
     json: AsJson = False,
 ) -> int:
     """List the runs of the store, the newest first.
 
+    A filter combines terms: key:text contains, key=value equals, < <= > >= != compare, has:key, bare words search; or,
+    not, parentheses. Keys are the columns of the app (C, tau, anchor, labels, tag, age, ...), settings and metrics.
+
     \b
-    Example
+    Examples
       cream-tui ls --state running
+      cream-tui ls --filter "method:cream beta<=1 age<2d" --sort accuracy
+      cream-tui ls --group method,beta
     """
     from cream_tui.commands import ls as command
 
-    return command.ls(store, tag=tag, state=state, as_json=json)
+    wish = command.Wish(
+        filter_ or "",
+        tag=tag,
+        state=state,
+        sort=sort,
+        is_descending=descending,
+        group_keys=tuple(key.strip() for key in (group or "").split(",") if key.strip()),
+    )
+    return command.ls(store, wish, as_json=json)
 
 
 @_command("Look")
@@ -257,6 +337,7 @@ def show(run: Run = "latest", store: Store = None, json: AsJson = False) -> int:
 @_command("Look")
 def pairs(
     run: Run = "latest",
+    filter_: Filter = None,
     sort: Sort = "iteration",
     descending: Descending = False,
     limit: Limit = 20,
@@ -267,13 +348,23 @@ def pairs(
 ) -> int:
     """Read a run's pairs: prompt, chosen, rejected.
 
+    A filter combines terms as that of ls does: tau, anchor, C, margin, length_ratio, label, verdict, t, text, ...
+
     \b
-    Example
+    Examples
       cream-tui pairs latest --sort consistency --limit 5
+      cream-tui pairs latest --filter "label:wrong C>0.8 -has:verdict"
     """
     from cream_tui.commands import pairs as command
 
-    wish = command.Wish(sort, is_descending=descending, limit=limit, iteration=iteration, is_wrong_only=wrong)
+    wish = command.Wish(
+        sort,
+        filter_text=filter_ or "",
+        is_descending=descending,
+        limit=limit,
+        iteration=iteration,
+        is_wrong_only=wrong,
+    )
     return command.pairs(store, run, wish, as_json=json)
 
 
@@ -285,15 +376,32 @@ def compare(
             metavar="RUN RUN ...", help="Two runs or more; the first is the baseline.", autocompletion=complete_runs
         ),
     ],
+    answers: Answers = False,
+    only: OnlySide = None,
+    model: OfModel = None,
+    limit: Limit = 20,
+    tui: InApp = False,
     store: Store = None,
     json: AsJson = False,
 ) -> int:
     """Compare runs model by model, with an exact paired test.
 
+    Runs that differ only in the seed are taken together, with the spread over their seeds.
+
     \b
-    Example
+    Examples
       cream-tui compare demo-srlm demo-cream
+      cream-tui compare demo-srlm demo-cream --answers --only win
     """
+    if tui:
+        from cream_tui.compared_runs import open_comparison
+
+        return open_comparison(store, runs)
+    if answers or only is not None or model is not None:
+        from cream_tui.commands import compare_answers
+
+        wish = compare_answers.Wish(only, model, limit)
+        return compare_answers.compare_answers(store, runs, wish, as_json=json)
     from cream_tui.commands import compare as command
 
     return command.compare(store, runs, as_json=json)
@@ -320,6 +428,10 @@ def export(
     from cream_tui.commands import export as command
 
     return command.export(store, run, what=what, format_name=format_, target=file)
+
+
+for _section, _function in (("Run", queue), ("Look", metrics), ("Look", logs), ("Mark", mark), ("Mark", judge)):
+    _command(_section)(_function)
 
 
 @config_app.command("show", cls=CreamCommand)
@@ -372,6 +484,19 @@ def config_schema() -> int:
     from cream_tui.commands import config as command
 
     return command.schema()
+
+
+@_command("Machine")
+def keys(json: AsJson = False) -> int:
+    """List the keys of the app, and how to choose others.
+
+    \b
+    Example
+      cream-tui keys
+    """
+    from cream_tui.commands import keys as command
+
+    return command.keys(as_json=json)
 
 
 @_command("Machine")

@@ -12,8 +12,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from engine.errors import find_nearest
 
-_SECTIONS = ("Run", "Look", "Machine")
+_SECTIONS = ("Run", "Look", "Mark", "Machine")
 _SUBGROUP_SECTION = "Machine"
+_OPEN = "open"
 
 
 class _AsGiven:
@@ -53,8 +54,10 @@ class CreamGroup(TyperGroup):
         return list(self.commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the first argument names."""
+        """The command that the first argument names; on the top, any other word is something to open in the app."""
         if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            if _OPEN in self.commands:
+                return super().resolve_command(ctx, [_OPEN, *args])
             nearest = find_nearest(args[0], self.commands)
             guess = f"; did you mean {nearest}?" if nearest else ""
             ctx.fail(f"no command {args[0]}{guess}")
@@ -65,6 +68,8 @@ class CreamGroup(TyperGroup):
         by_section: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
             command = self.commands[name]
+            if command.hidden:
+                continue
             section = getattr(command, "rich_help_panel", None)
             section = section if isinstance(section, str) else _SUBGROUP_SECTION
             by_section.setdefault(section, []).append((name, command.get_short_help_str(limit=78)))

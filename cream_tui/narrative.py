@@ -54,8 +54,8 @@ def tell(arms: Sequence[Arm]) -> list[str]:
     sentences: list[str] = []
     for arm in arms:
         sentences += [sentence for sentence in _tell_arm(arm) if sentence]
-    for arm in arms[1:]:
-        sentences.append(tell_difference(arm, arms[0]))
+    if arms:
+        sentences += tell_differences(arms[1:], arms[0])
     if sentences and any(arm.evaluated for arm in arms):
         sentences.append("This is one seed: repeat it with another before believing a difference.")
     return sentences
@@ -204,8 +204,25 @@ def tell_length(arm: Arm) -> str | None:
     )
 
 
-def tell_difference(arm: Arm, baseline: Arm) -> str:
-    """How two arms differ at the last model that both evaluated, on the items that both answered."""
+def tell_differences(arms: Sequence[Arm], baseline: Arm) -> list[str]:
+    """How each arm differs from the baseline, the p-values corrected for their number."""
+    tests = [compute_last_test(arm.results, baseline.results) for arm in arms]
+    p_values = adjust_by_holm([test.p_value for test in tests if test is not None])
+    corrected = iter(p_values)
+    return [
+        tell_difference(arm, baseline)
+        if test is None
+        else tell_difference(arm, baseline, p_value=next(corrected), n_tests=len(p_values))
+        for arm, test in zip(arms, tests, strict=True)
+    ]
+
+
+def tell_difference(arm: Arm, baseline: Arm, *, p_value: float | None = None, n_tests: int = 1) -> str:
+    """How two arms differ at the last model that both evaluated, on the items that both answered.
+
+    Args:
+        p_value: That of the test, corrected for ``n_tests`` of them.
+    """
     pair = find_last_common(arm.results, baseline.results)
     if pair is None:
         return f"{arm.title} and {baseline.title} have no evaluated model in common, so they cannot be compared."
@@ -214,18 +231,28 @@ def tell_difference(arm: Arm, baseline: Arm) -> str:
     if test is None:
         figures = f"At {model.name} {arm.title} has {_percent(model)} and {baseline.title} {_percent(other)}"
         return f"{figures}, on different items, so no paired test can be made."
+    if p_value is not None:
+        test = replace(test, p_value=p_value)
     shares = [f"{format_percent(accuracy)} %" for accuracy in (test.first_accuracy, test.second_accuracy)]
     figures = f"At {model.name} {arm.title} has {shares[0]} and {baseline.title} {shares[1]}"
     if test.n_first_only == test.n_second_only == 0:
         return f"{figures}: they are right on the same of the {test.n_items} items."
     detail = f"exact McNemar on {test.n_items} shared items: {test.n_first_only} only {arm.title}, "
     detail += f"{test.n_second_only} only {baseline.title}, {format_p_value(test.p_value)}"
+    if n_tests > 1:
+        detail += f" by Holm over {n_tests} comparisons"
     if test.is_significant:
         better = arm.title if test.n_first_only > test.n_second_only else baseline.title
         return f"{figures}: {better} is better ({detail})."
     if test.is_split:
         return f"{figures}, but the tasks disagree, so neither is better ({detail})."
     return f"{figures}: the data carries no claim of a difference ({detail})."
+
+
+def compute_last_test(first: Sequence[ModelResult], second: Sequence[ModelResult]) -> PairedTest | None:
+    """The test of two runs at the last model that both evaluated; None where they share no items there."""
+    pair = find_last_common(first, second)
+    return None if pair is None else compute_paired_test(*pair)
 
 
 def find_last_common(

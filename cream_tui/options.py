@@ -53,6 +53,24 @@ Config = Annotated[
         metavar="CONFIG", help="A YAML file or a shipped name.", autocompletion=complete_configs, show_default=False
     ),
 ]
+OptionalConfig = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[CONFIG]", help="A YAML file or a shipped name.", autocompletion=complete_configs, show_default=False
+    ),
+]
+FromRun = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Take the settings of this run instead of CONFIG.",
+        autocompletion=complete_runs,
+        show_default=False,
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would do; start nothing.")]
+DryRunJson = Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.", show_default=False),
@@ -70,8 +88,40 @@ Tags = Annotated[
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on in the background.")]
 
+Queued = Annotated[
+    bool,
+    typer.Option("--queue", help="Wait for its turn behind the runs that work and wait; $CREAM_SLOTS work at once."),
+]
+UseVerdicts = Annotated[
+    bool, typer.Option("--use-verdicts", help="Train on the pairs as the verdicts on them say (see judge).")
+]
+
 Sort = Annotated[
     str, typer.Option("--sort", metavar="KEY", help="iteration, consistency, margin, confidence or length.")
+]
+Filter = Annotated[
+    str | None,
+    typer.Option(
+        "--filter", metavar="FILTER", help="Only these, as 'C<0.8 label:wrong -has:verdict'.", show_default=False
+    ),
+]
+RunFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--filter", metavar="FILTER", help="Only these, as 'method:cream beta<=1 accuracy>70%'.", show_default=False
+    ),
+]
+RunSort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort", metavar="KEY", help="By a column, a setting or a metric; else the newest first.", show_default=False
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group", metavar="KEY,...", help="In groups that agree in these, with their means.", show_default=False
+    ),
 ]
 Descending = Annotated[bool, typer.Option("--descending", help="The greatest first.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", help="At most so many; 0 for all.")]
@@ -83,7 +133,9 @@ Wrong = Annotated[bool, typer.Option("--wrong", help="Only pairs whose label is 
 What = Annotated[
     str,
     typer.Option(
-        "--what", metavar="WHAT", help="pairs, responses, rewards, consistency, metrics, evaluations or runs."
+        "--what",
+        metavar="WHAT",
+        help="pairs, verdicts, responses, rewards, consistency, metrics, evaluations or runs.",
     ),
 ]
 Format = Annotated[
@@ -112,3 +164,63 @@ AtModel = Annotated[
 ]
 NoReuse = Annotated[bool, typer.Option("--no-reuse", help="Compute every stage anew, also what other runs have.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+Answers = Annotated[bool, typer.Option("--answers", help="List the runs' greedy answers to the same prompts.")]
+OnlySide = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="OUTCOME",
+        help="With --answers: only those that a run wins, loses or ties: win, lose or tie.",
+        show_default=False,
+    ),
+]
+OfModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="MODEL", help="With --answers: of this model, else the last in common.", show_default=False
+    ),
+]
+InApp = Annotated[bool, typer.Option("--tui", help="Open the comparison in the app.")]
+
+AddedTags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TAG", help="Add a tag; may be repeated.", show_default=False)
+]
+RemovedTags = Annotated[
+    list[str] | None,
+    typer.Option("--untag", metavar="TAG", help="Take a tag away; may be repeated.", show_default=False),
+]
+NoteText = Annotated[
+    str | None, typer.Option("--note", metavar="TEXT", help="Replace the note; empty for none.", show_default=False)
+]
+Pin = Annotated[
+    bool | None, typer.Option("--pin/--unpin", help="Make it the store's one baseline, or not.", show_default=False)
+]
+PromptId = Annotated[
+    str, typer.Argument(metavar="PROMPT", help="The prompt's id, or the start of one.", show_default=False)
+]
+VerdictWord = Annotated[
+    str | None,
+    typer.Argument(metavar="[VERDICT]", help="agree, swap, tie, both_bad or unsure.", show_default=False),
+]
+Flag = Annotated[bool | None, typer.Option("--flag/--no-flag", help="Flag the pair, or not.", show_default=False)]
+Clear = Annotated[bool, typer.Option("--clear", help="Forget verdict, flag and note.")]
+QueuedRun = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]", help="The waiting run that is to move.", autocompletion=complete_runs, show_default=False
+    ),
+]
+First = Annotated[bool, typer.Option("--first", help="Let it go before all others.")]
+Last = Annotated[bool, typer.Option("--last", help="Let it go behind all others.")]
+Before = Annotated[
+    str | None, typer.Option("--before", metavar="OTHER", help="Let it go just before this one.", show_default=False)
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")]
+OfStage = Annotated[
+    str | None,
+    typer.Option("--stage", metavar="LABEL", help='Of this stage, as "train M2", or supervisor.', show_default=False),
+]
+MetricNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME ...]", help="The metrics; none: list them.", show_default=False)
+]

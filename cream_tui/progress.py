@@ -39,6 +39,7 @@ BAR_WIDTH = 16
 NARROW_WIDTH = 72
 # A run shows so many stages before it shows results.
 LEAST_STAGES = 3
+WAITING = "waits for its turn (cream-tui queue)"
 _MARKS = {"done": "✓", "reused": "✓", "failed": "✗", "interrupted": "✗", "running": "▸", "waiting": "…", "pending": "·"}
 
 
@@ -101,6 +102,8 @@ class _PlainView:
 def list_events(snapshot: RunSnapshot) -> list[tuple[tuple[str, ...], str]]:
     """Everything that can be told of a run so far, each with a key that tells it from the others."""
     events: list[tuple[tuple[str, ...], str]] = []
+    if snapshot.is_waiting:
+        events.append((("queued",), WAITING))
     if snapshot.is_loading and snapshot.n_done == 0:
         events.append((("loading",), "loading libraries"))
     for stage in snapshot.stages:
@@ -183,6 +186,8 @@ def _lay_out_head(snapshot: RunSnapshot) -> Line:
     if run.started_at is not None:
         facts.append(f"{format_duration((run.finished_at or time.time()) - run.started_at)}")
     left = None if snapshot.is_over else estimate_time_left(snapshot.stages)
+    if snapshot.is_waiting:
+        facts.append(WAITING)
     if snapshot.is_loading and snapshot.n_done == 0:
         facts.append("loading libraries")
     if left is not None:

@@ -47,6 +47,11 @@ class RunSnapshot:
         return self.state == "running" and not own and self.n_done < len(self.stages)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the run waits for its turn in the queue."""
+        return self.state == "queued" and self.run.queue_position is not None
+
+    @property
     def n_done(self) -> int:
         return sum(stage.is_over for stage in self.stages)
 

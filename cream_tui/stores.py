@@ -42,10 +42,10 @@ def open_run_reader(option: str | None) -> Iterator[tuple[Path, sqlite3.Connecti
 
 def is_stale(state: str, lease: Lease | None) -> bool:
     """Whether a run that should be going on has lost its process; one that is queued may yet get its process."""
-    if state != "running":
+    if state not in ("queued", "running"):
         return False
     if lease is None:
-        return True
+        return state == "running"
     return abs(time.time() - lease.heartbeat_at) >= FRESH_HEARTBEAT_S and not is_lease_alive(lease)
 
 

@@ -68,6 +68,14 @@ def format_age(seconds: float) -> str:
     return "now"
 
 
+def format_short_age(seconds: float) -> str:
+    """How long ago, in four characters at most: now, 5m, 3h, 12d, 3y."""
+    for size, unit in ((365 * _DAY, "y"), (_DAY, "d"), (_HOUR, "h"), (_MINUTE, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return "now"
+
+
 def format_bytes(n_bytes: float) -> str:
     """A size in binary units: 1.6 MiB."""
     size = float(n_bytes)
@@ -88,3 +96,33 @@ def format_rate(per_second: float) -> str:
     if per_second >= 100:
         return f"{per_second:,.0f}/s"
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{per_second:.2f}/s"
+
+
+def format_compact(value: float | None, room: int = 6) -> str:
+    """A number in about ``room`` characters, with up to four significant digits: 0.4811, 1420, 14.2k, 1e-5."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    for n_digits in (4, 3, 2, 1):
+        text = _round_compactly(value, n_digits, room)
+        if len(text) <= room:
+            break
+    return f"−{text[1:]}" if value < 0 else text
+
+
+def _round_compactly(value: float, n_digits: int, room: int) -> str:
+    mantissa, _, exponent = f"{value:.{n_digits - 1}e}".partition("e")
+    power = int(exponent)
+    if value == round(value) and abs(value) < 10 ** min(room, 15) and len(text := f"{value:.0f}") <= room:
+        return text
+    if -3 <= power < 4:
+        return _strip_zeros(f"{value:.{max(n_digits - 1 - power, 0)}f}")
+    if 4 <= power < 15:
+        steps = power // 3
+        return _strip_zeros(f"{value / 1000**steps:.{max(min(n_digits, 3) - 1 - power % 3, 0)}f}") + " kMGT"[steps]
+    return f"{_strip_zeros(mantissa)}e{power}"
+
+
+def _strip_zeros(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text

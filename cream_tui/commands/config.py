@@ -6,6 +6,7 @@ from typing import Any
 
 from cream_tui import output
 from cream_tui.output import Cell, Column
+from cream_tui.views.launch_yaml import encode_yaml
 from engine.config.load import (
     check_files,
     compute_config_digest,
@@ -31,13 +32,13 @@ def show(config: str | None, overrides: tuple[str, ...], method: str | None, *, 
     if as_json:
         output.print_json(content)
     else:
-        output.print_raw(_encode_yaml(content))
+        output.print_raw(encode_yaml(content))
     return ExitCode.DONE
 
 
 def check(config: str, overrides: tuple[str, ...], method: str | None, *, as_json: bool) -> int:
     """Say that a configuration is sound, or raise what is wrong with it."""
-    from engine.runtime.control import check_config
+    from engine.runtime.intent import check_config
 
     loaded = load_run_config(config, overrides=overrides, method=method)
     check_files(loaded)
@@ -82,10 +83,3 @@ def _read_comment(path: Any) -> str:
     load_mapping(path)
     first = path.read_text(encoding="utf-8").split("\n", 1)[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""
-
-
-def _encode_yaml(content: dict[str, Any]) -> str:
-    import yaml
-
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=False, default_flow_style=None, width=100)
-    return str(text)

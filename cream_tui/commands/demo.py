@@ -24,8 +24,8 @@ ARMS = (("srlm", "SRLM"), ("cream", "CREAM"))
 QUICK = ("iterations=2", "data.prompts_per_iteration=200", "evaluation.items=200")
 
 
-def demo(store: str | None, *, is_quick: bool, seed: int, as_json: bool) -> int:
-    """Run both arms and tell what happened."""
+def demo(store: str | None, *, is_quick: bool, seed: int, as_json: bool, is_detached: bool = False) -> int:
+    """Run both arms and tell what happened; detached, start them and print their ids."""
     root = find_store_root(store)
     diagnostics.narrate(f"A CREAM experiment on an embedded model; everything is kept in {root}")
     diagnostics.narrate("CREAM and plain self-rewarding (SRLM) share M0, M1 and the first responses.\n")
@@ -39,6 +39,9 @@ def demo(store: str | None, *, is_quick: bool, seed: int, as_json: bool) -> int:
             tell_closed(store, [run for _, run in started])
         return diagnostics.ViewExit.CLOSED
     if not started:
+        return code
+    if is_detached:
+        output.print_text("\n".join(run.run_id for _, run in started))
         return code
     ended = follow_to_end(root, store, [run for _, run in started], is_kept=False)
     if ended != diagnostics.ViewExit.CLOSED:

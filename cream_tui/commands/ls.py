@@ -1,23 +1,32 @@
-"""`ls`: the runs of a store. On the fast path: one query module, no rich, no pydantic."""
+"""`ls`: the runs of a store. On the fast path: query modules only, no rich, no pydantic."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cream_tui import diagnostics, output
 from cream_tui.output import Cell, Column
 from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
-from cream_tui.stores import is_stale, open_run_reader
+from cream_tui.run_filters import (
+    RunGroup,
+    compile_run_filter,
+    find_key,
+    group_runs,
+    list_other_keys,
+    name_other_keys,
+    sort_runs,
+)
+from cream_tui.run_tables import RunTableReader, RunTable
+from cream_tui.run_records import STATES, RunRecord
+from cream_tui.stores import open_run_reader
 from cream_tui.styles import RUN_STYLES
 from cream_tui.units import format_age, format_percent, format_signed
 from db.exports import format_time
-from db.overview import RunOverview, read_run_overview
-from db.rows import Lease
+from db.overview import RunOverview
 from engine.errors import ExitCode, find_nearest
-
-STATES = ("queued", "running", "done", "failed", "stopped", "stale")
 
 _COLUMNS = (
     Column("run"),
@@ -32,60 +41,111 @@ _COLUMNS = (
 )
 
 
-def ls(store: str | None, *, tag: str | None, state: str | None, as_json: bool) -> int:
-    """Print the runs, the newest first."""
-    if state is not None and state not in STATES:
-        nearest = find_nearest(state, STATES)
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which runs, in which order, in which groups; ``sort`` None means the newest first."""
+
+    filter_text: str = ""
+    tag: str | None = None
+    state: str | None = None
+    sort: str | None = None
+    is_descending: bool = False
+    group_keys: tuple[str, ...] = ()
+
+
+def ls(store: str | None, wish: Wish, *, as_json: bool) -> int:
+    """Print the runs."""
+    if wish.state is not None and wish.state not in STATES:
+        nearest = find_nearest(wish.state, STATES)
         raise diagnostics.UsageProblem(
-            f"--state {state}: no such state" + (f"; did you mean {nearest}?" if nearest else ""),
+            f"--state {wish.state}: no such state" + (f"; did you mean {nearest}?" if nearest else ""),
             f"There are {', '.join(STATES)}.",
         )
+    asked = [*list_other_keys(wish.filter_text), *name_other_keys([*wish.group_keys, *filter(None, [wish.sort])])]
     with open_run_reader(store) as (root, connection):
-        runs = [(run, is_run_stale(run)) for run in reversed(read_run_overview(connection))]
-    shown = [
-        (run, stale)
-        for run, stale in runs
-        if (tag is None or tag in run.tags) and (state is None or (stale if state == "stale" else run.state == state))
-    ]
-    if as_json:
-        output.print_json([_build_record(run, stale) for run, stale in shown])
+        table = RunTableReader().read(connection, asked)
+    records = _choose(table, wish)
+    if wish.group_keys:
+        keys = [find_key(name, table.facts, option="--group").name for name in wish.group_keys]
+        groups = group_runs(records, keys, table.facts)
+        if as_json:
+            output.print_json([_build_group_record(group) for group in groups])
+        else:
+            _print_groups(root, groups, n_all=len(table.records))
+    elif as_json:
+        output.print_json([_build_record(record) for record in records])
     else:
-        _print(root, shown, n_all=len(runs))
+        _print(root, records, n_all=len(table.records))
     return ExitCode.DONE
 
 
-def is_run_stale(run: RunOverview) -> bool:
-    """Whether an open run has lost its process."""
-    lease = None
-    if run.pid is not None and run.pid_started_at is not None and run.host is not None and run.heartbeat_at is not None:
-        lease = Lease(run.run_id, "", run.pid, run.pid_started_at, run.host, run.heartbeat_at)
-    return is_stale(run.state, lease)
+def _choose(table: RunTable, wish: Wish) -> list[RunRecord]:
+    matches = compile_run_filter(wish.filter_text, table.facts)
+    records = [
+        record
+        for record in table.records
+        if matches(record)
+        and (wish.tag is None or wish.tag in record.run.tags)
+        and wish.state in (None, record.state, record.run.state)  # a stale run is still running by its row
+    ]
+    if wish.sort is not None:
+        key = find_key(wish.sort, table.facts, option="--sort").name
+        return sort_runs(records, key, table.facts, descending=wish.is_descending)
+    return records[::-1] if wish.is_descending else records
 
 
-def _print(root: Path, runs: list[tuple[RunOverview, bool]], n_all: int) -> None:
-    if not runs:
+def _print(root: Path, records: Sequence[RunRecord], n_all: int) -> None:
+    if not records:
         diagnostics.narrate("no run matches" if n_all else f"no runs in {root}; start one: cream-tui demo")
         return
-    now = time.time()
-    output.print_table(_COLUMNS, (_build_row(run, stale, now) for run, stale in runs))
-    if any(has_stand_in(run) for run, _ in runs):
+    output.print_table(_COLUMNS, (_build_row(record) for record in records))
+    _print_legend(records)
+
+
+def _print_groups(root: Path, groups: Sequence[RunGroup], n_all: int) -> None:
+    if not groups:
+        _print(root, (), n_all)
+        return
+    rows: list[list[str | Cell]] = []
+    for group in groups:
+        rows += [_build_group_row(group), *(_build_row(record) for record in group.runs)]
+    output.print_table(_COLUMNS, rows)
+    _print_legend([record for group in groups for record in group.runs])
+
+
+def _print_legend(records: Sequence[RunRecord]) -> None:
+    if any(has_stand_in(record.run) for record in records):
         diagnostics.narrate(STAND_IN_LEGEND)
-    if any(stale for _, stale in runs):
+    if any(record.state == "stale" for record in records):
         diagnostics.narrate("stale: the process is gone; `cream-tui resume RUN` goes on where it ended")
 
 
-def _build_row(run: RunOverview, stale: bool, now: float) -> list[str | Cell]:
-    state = "stale" if stale else run.state
+def _build_row(record: RunRecord) -> list[str | Cell]:
+    run = record.run
     return [
         Cell(run.run_id, "dim"),
         run.name,
         run.method,
         str(run.seed),
-        Cell(state, RUN_STYLES.get(state, "")),
+        Cell(record.state, RUN_STYLES.get(record.state, "")),
         f"{run.n_stages_done}/{run.n_stages}",
         format_percent(run.accuracy),
         format_signed(run.tau_previous) + ("*" if has_stand_in(run) else ""),
-        format_age(max(0.0, now - run.created_at)),
+        format_age(record.age_s),
+    ]
+
+
+def _build_group_row(group: RunGroup) -> list[str | Cell]:
+    """The group's values and its means, in the columns of its runs."""
+    named = ", ".join(f"{key}={value}" for key, value in group.values)
+    n_runs = len(group.runs)
+    return [
+        Cell("mean", "bold"),
+        Cell(f"{named} ({n_runs} {'run' if n_runs == 1 else 'runs'})", "bold"),
+        *("", "", "", ""),
+        Cell(format_percent(group.means.get("accuracy")), "bold"),
+        Cell(format_signed(group.means.get("tau")), "bold"),
+        "",
     ]
 
 
@@ -94,14 +154,24 @@ def has_stand_in(run: RunOverview) -> bool:
     return run.tau_iteration == STAND_IN_ITERATION
 
 
-def _build_record(run: RunOverview, stale: bool) -> dict[str, Any]:
+def _build_group_record(group: RunGroup) -> dict[str, Any]:
+    return {
+        "group": dict(group.values),
+        "n_runs": len(group.runs),
+        "means": dict(group.means),
+        "runs": [_build_record(record) for record in group.runs],
+    }
+
+
+def _build_record(record: RunRecord) -> dict[str, Any]:
+    run = record.run
     return {
         "run_id": run.run_id,
         "name": run.name,
         "method": run.method,
         "seed": run.seed,
         "state": run.state,
-        "stale": stale,
+        "stale": record.state == "stale",
         "iterations": run.iterations,
         "iteration": run.iteration,
         "tags": list(run.tags),
@@ -116,6 +186,12 @@ def _build_record(run: RunOverview, stale: bool) -> dict[str, Any]:
         "consistency_rate": run.consistency_rate,
         "tau_previous": run.tau_previous,
         "tau_anchor": run.tau_anchor,
+        "confidence": run.confidence,
+        "label_accuracy": run.label_accuracy,
+        "note": run.note,
+        "is_baseline": run.is_baseline,
+        "queue_position": run.queue_position,
+        "warnings": list(record.warnings),
         "parent_run_id": run.parent_run_id,
         "error": run.error,
     }

@@ -5,25 +5,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cream_tui import diagnostics, output
 from cream_tui.output import Cell, Line
+from cream_tui.pair_filters import compile_pairs, find_column
 from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
 from cream_tui.units import format_number, format_signed
-from db.pair_views import PairView, read_pairs_view
+from db.pair_browse import PAIR_SORTS, PairQuery, PairView, read_pair_ids, read_pair_rows
 from db.queries import find_run
 from engine.errors import ExitCode, find_nearest
 
-# What a reader calls an order, and what the store calls it.
+# What a reader calls an order beside the keys of a filter, and what the store calls it.
 SORTS = {
     "iteration": "position",
-    "consistency": "consistency_rate",
+    "consistency": "consistency",
     "margin": "margin",
     "confidence": "confidence",
     "length": "length_difference",
 }
+_ROW_IDS = frozenset({"pair_id", "stage_id"})
 _MARKS = {True: Cell(", right", "green"), False: Cell(", wrong", "red")}
 
 
@@ -32,6 +35,7 @@ class Wish:
     """Which pairs, in which order."""
 
     sort: str
+    filter_text: str = ""
     is_descending: bool = False
     limit: int = 0
     iteration: int | None = None
@@ -40,34 +44,42 @@ class Wish:
 
 def pairs(store: str | None, run: str, wish: Wish, *, as_json: bool) -> int:
     """Print the pairs."""
-    if wish.sort not in SORTS:
-        nearest = find_nearest(wish.sort, SORTS)
+    sort = SORTS.get(wish.sort) or find_column(wish.sort)
+    if sort not in PAIR_SORTS:
+        names = list(dict.fromkeys([*SORTS, *PAIR_SORTS]))
+        nearest = find_nearest(wish.sort, names)
         raise diagnostics.UsageProblem(
             f"--sort {wish.sort}: there is no such order" + (f"; did you mean {nearest}?" if nearest else ""),
-            f"There are {', '.join(SORTS)}.",
+            f"There are {', '.join(names)}.",
         )
     if wish.limit < 0:
         raise diagnostics.UsageProblem(f"--limit {wish.limit}: is below 0", "0 shows all.")
+    chosen = compile_pairs(wish.filter_text)
+    wrong = compile_pairs("label:wrong" if wish.is_wrong_only else "")
     with open_run_reader(store) as (_, connection):
         found = find_run(connection, run)
-        shown = read_pairs_view(
-            connection,
-            found.run_id,
-            sort=SORTS[wish.sort],
-            descending=wish.is_descending,
-            limit=None if wish.is_wrong_only or not wish.limit else wish.limit,
+        query = PairQuery(
+            where=" AND ".join(part.where for part in (chosen, wrong) if part.where),
+            parameters=chosen.parameters + wrong.parameters,
+            sort=sort,
+            is_descending=wish.is_descending,
             iteration=wish.iteration,
+            with_skipped=chosen.asks_for_skipped,
         )
-    if wish.is_wrong_only:
-        shown = [pair for pair in shown if pair.chosen_correct is False and pair.rejected_correct is True]
-        shown = shown[: wish.limit or None]
+        ids = read_pair_ids(connection, found.run_id, query, limit=wish.limit or None)
+        shown = read_pair_rows(connection, found.run_id, ids)
     if as_json:
-        output.print_json([dataclasses.asdict(pair) for pair in shown])
+        output.print_json([_describe(pair) for pair in shown])
     else:
         _print(shown)
         if not shown:
             diagnostics.narrate(f"{found.name}: no such pairs")
     return ExitCode.DONE
+
+
+def _describe(pair: PairView) -> dict[str, Any]:
+    """The fields of a pair but its row ids, which equal runs do not share."""
+    return {name: value for name, value in dataclasses.asdict(pair).items() if name not in _ROW_IDS}
 
 
 def _print(pairs: Sequence[PairView]) -> None:
@@ -92,6 +104,9 @@ def _lay_out(pair: PairView) -> list[Line]:
     head: Line = [Cell(f"t={pair.iteration}", "bold"), Cell(f"  {make_visible(pair.prompt_id)}", "dim")]
     for name, value in facts:
         head += [Cell(f"  {name} ", "dim"), Cell(value)]
+    if pair.skip_reason is not None:
+        head += [Cell("  no pair: ", "dim"), Cell(make_visible(pair.skip_reason))]
+        return [head, [Cell("  prompt", "dim")], *_lay_out_text(pair.prompt)]
     sides = (
         ("chosen", pair.chosen, pair.chosen_n_tokens, pair.chosen_correct),
         ("rejected", pair.rejected, pair.rejected_n_tokens, pair.rejected_correct),

@@ -10,12 +10,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cream_tui import diagnostics, output
 from cream_tui.stores import format_command, open_run_reader
 from db.paths import find_store_root
 from db.rows import RunRow
 from engine.errors import ExitCode
+
+if TYPE_CHECKING:
+    from engine.config.run import RunConfig
 
 _EXIT_CODE_BY_STATE = {"done": ExitCode.DONE, "failed": ExitCode.UNEXPECTED, "stopped": ExitCode.INTERRUPTED}
 
@@ -31,18 +35,52 @@ class Changes:
     tags: tuple[str, ...] = ()
 
 
-def run(store: str | None, config: str, changes: Changes, *, is_detached: bool, is_reusing: bool) -> int:
-    """Start a run and follow it."""
-    from engine.config.load import check_files, load_run_config
+@dataclass(frozen=True, slots=True)
+class BaseConfig:
+    """Where a new run's settings come from: a file or shipped name, or a stored run; exactly one is given."""
 
-    loaded = load_run_config(
-        config, overrides=changes.overrides, method=changes.method, seed=changes.seed, name=changes.name
-    )
+    config: str | None
+    source: str | None = None
+
+
+def load_config(store: str | None, base: BaseConfig, changes: Changes) -> RunConfig:
+    """The checked configuration of a run that is to start; the files that it names are there.
+
+    Raises:
+        UsageProblem: Both or none of CONFIG and --from are given.
+    """
+    from engine.config.load import apply_overrides, check_files, config_from_json, load_run_config
+
+    if (base.config is None) == (base.source is None):
+        raise diagnostics.UsageProblem(
+            "give one of CONFIG and --from RUN", "For example: cream-tui run sandbox, or: cream-tui run --from latest"
+        )
+    if base.config is not None:
+        loaded = load_run_config(
+            base.config, overrides=changes.overrides, method=changes.method, seed=changes.seed, name=changes.name
+        )
+    else:
+        _, found = _find(store, str(base.source))
+        loaded = apply_overrides(
+            config_from_json(found.config_json),
+            overrides=changes.overrides,
+            method=changes.method,
+            seed=changes.seed,
+            name=changes.name,
+        )
     check_files(loaded)
+    return loaded
+
+
+def run(
+    store: str | None, base: BaseConfig, changes: Changes, *, is_detached: bool, is_reusing: bool, is_queued: bool
+) -> int:
+    """Start a run and follow it."""
+    loaded = load_config(store, base, changes)
     root = find_store_root(store)
     from engine.runtime.control import start_run
 
-    started = start_run(root, loaded, tags=changes.tags, reuse=is_reusing)
+    started = start_run(root, loaded, tags=changes.tags, reuse=is_reusing, is_queued=is_queued)
     return _announce_and_follow(root, store, started, "started", is_detached=is_detached)
 
 
@@ -69,7 +107,7 @@ def stop(store: str | None, run: str) -> int:
     return ExitCode.DONE
 
 
-def resume(store: str | None, run: str, *, is_detached: bool) -> int:
+def resume(store: str | None, run: str, *, is_detached: bool, is_queued: bool) -> int:
     """Go on with a run and follow it."""
     root, found = _find(store, run)
     if found.state == "done":
@@ -77,10 +115,13 @@ def resume(store: str | None, run: str, *, is_detached: bool) -> int:
         return ExitCode.DONE
     from engine.runtime.control import resume_run
 
-    return _announce_and_follow(root, store, resume_run(root, found), "resumed", is_detached=is_detached)
+    resumed = resume_run(root, found, is_queued=is_queued)
+    return _announce_and_follow(root, store, resumed, "resumed", is_detached=is_detached)
 
 
-def fork(store: str | None, run: str, at: str, changes: Changes, *, is_detached: bool) -> int:
+def fork(
+    store: str | None, run: str, at: str, changes: Changes, *, uses_verdicts: bool, is_detached: bool, is_queued: bool
+) -> int:
     """Start a run from a model of another and follow it."""
     root, found = _find(store, run)
     from engine.runtime.control import fork_run
@@ -94,6 +135,8 @@ def fork(store: str | None, run: str, at: str, changes: Changes, *, is_detached:
         seed=changes.seed,
         name=changes.name,
         tags=changes.tags,
+        use_verdicts=uses_verdicts,
+        is_queued=is_queued,
     )
     return _announce_and_follow(root, store, forked, f"forked from {found.name} at {at}", is_detached=is_detached)
 

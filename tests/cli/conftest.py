@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 
 from cream_tui.cli import app
 from cream_tui.launch import run_command
+from db.annotations import write_verdict
+from db.queries import find_pairs, open_reader, read_runs
 from db.session import open_store
 
 
@@ -45,6 +48,9 @@ def nasty_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recorder = Recorder(open_store(root))
     recorder.record("a\x1b[2Jb\u202ec [red]x[/]", "cream", tags=("t\x9b31m",), texts=NASTY)
     recorder.record("other", "srlm", texts=NASTY)
+    with closing(open_reader(root)) as connection:
+        for _, stage_id, prompt_id in find_pairs(connection, read_runs(connection)[0].run_id, "p1-0"):
+            write_verdict(root, stage_id, prompt_id, verdict="swap", is_flagged=True, note=NASTY[0] + NASTY[2])
     return root
 
 

@@ -59,13 +59,24 @@ def plan(own: str, iterations: int = 2) -> list[NewStage]:
 
 
 def new_run(
-    name: str, method: str = "cream", tags: tuple[str, ...] = (), iterations: int = 2, base: tuple[str, str] = BASE
+    name: str,
+    method: str = "cream",
+    tags: tuple[str, ...] = (),
+    iterations: int = 2,
+    base: tuple[str, str] = BASE,
+    seed: int = 0,
 ) -> NewRun:
-    config = {"name": name, "seed": 0, "iterations": iterations, "method": {"name": method}, "training": {"beta": 2.0}}
+    config = {
+        "name": name,
+        "seed": seed,
+        "iterations": iterations,
+        "method": {"name": method},
+        "training": {"beta": 2.0},
+    }
     return NewRun(
         name=name,
         method=method,
-        seed=0,
+        seed=seed,
         iterations=iterations,
         config_json=json.dumps(config),
         config_digest=f"digest-{method}",
@@ -94,9 +105,12 @@ class Recorder:
         accuracies: tuple[float, ...] = (0.5, 0.7, 0.8, 0.6),
         is_live: bool = False,
         base: tuple[str, str] = BASE,
+        seed: int = 0,
     ) -> RunRow:
         """Record a run up to the stage ``last_label``, else to its end; its supervisor is gone, or this process."""
-        run = writes.create_run(self.store, new_run(name, method, tags, base=base), plan(method))
+        run = writes.create_run(
+            self.store, new_run(name, method, tags, base=base, seed=seed), plan(f"{method}{seed or ''}")
+        )
         dead = Lease(run.run_id, f"token-{run.run_id}", os.getpid(), 1.0, "elsewhere", 5.0)
         lease = build_lease(run.run_id) if is_live else dead
         writes.acquire_lease(self.store, lease, is_alive=lambda _: False)

@@ -47,12 +47,20 @@ def test_readers_load_neither_torch_nor_the_write_side(arguments: tuple[str, ...
     assert set(done.stderr.split()).isdisjoint({"torch", "transformers", "trl", "sqlmodel", "sqlalchemy", "textual"})
 
 
-def test_bare_command_prints_the_help(call: Callable) -> None:
-    bare, asked = call(), call("--help")
-    assert bare.code == asked.code == 0
-    assert bare.stdout.strip() == asked.stdout.strip()
+def test_the_help_names_the_app_and_the_exit_codes(call: Callable) -> None:
+    asked = call("--help")
+    assert asked.code == 0
+    assert "cream-tui RUN" in asked.stdout
+    assert "\n  open" not in asked.stdout
     for code, meaning in EXIT_CODES:
-        assert f"{code}  {meaning}" in bare.stdout
+        assert f"{code}  {meaning}" in asked.stdout
+
+
+def test_the_bare_command_is_the_app_which_refuses_a_pipe_and_names_the_way_out(call: Callable) -> None:
+    bare = call()
+    assert (bare.code, bare.stdout) == (2, "")
+    assert "needs a terminal" in bare.stderr
+    assert "cream-tui ls" in bare.stderr and "--json" in bare.stderr and "--help" in bare.stderr
 
 
 def test_bare_group_prints_its_help(call: Callable) -> None:
@@ -62,7 +70,7 @@ def test_bare_group_prints_its_help(call: Callable) -> None:
 
 
 def test_every_command_has_help_with_an_example_at_80_columns(call: Callable, all_commands: list[str]) -> None:
-    assert len(all_commands) == 16
+    assert len(all_commands) == 23
     for command in all_commands:
         called = call(*command.split(), "-h")
         assert called.code == 0
@@ -74,7 +82,12 @@ def test_every_command_has_help_with_an_example_at_80_columns(call: Callable, al
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("lss",), ("lss", "did you mean ls")),
+        (("lss",), ("lss", "did you mean the command ls")),
+        (("demo-crem",), ("demo-crem", "demo-cream")),
+        (("demo-cream/M9",), ("demo-cream/M9", "M0 to M3")),
+        (("demo-cream/pear",), ("demo-cream/pear", "RUN/pairs/412")),
+        (("demo-cream/pairs",), ("needs a terminal", "cream-tui ls", "--json")),
+        (("--store", "here", "ls"), ("cream-tui ls --store here",)),
         (("config", "shwo"), ("shwo", "did you mean show")),
         (("ls", "--stor", "x"), ("--stor", "--store")),
         (("fork", "x"), ("--at",)),

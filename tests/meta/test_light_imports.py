@@ -20,6 +20,7 @@ PLAIN = (*HEAVY, "sqlmodel", "sqlalchemy", "numpy", "scipy", "pandas", "pydantic
         ("engine.config.load", (*HEAVY, "sqlmodel", "sqlalchemy", "huggingface_hub")),
         ("engine.plan", (*HEAVY, "sqlmodel", "sqlalchemy")),
         ("engine.runtime.control", HEAVY),
+        ("engine.runtime.preview", (*HEAVY, "sqlmodel", "sqlalchemy", "numpy")),
         ("engine.runtime.supervisor", HEAVY),
         ("engine.method.agreement", HEAVY),
     ],

@@ -15,6 +15,7 @@ from engine.method.statistics import (
     compute_mcnemar,
     compute_mean_interval,
     compute_spearman,
+    compute_t_quantile,
     compute_wilson_interval,
 )
 
@@ -81,6 +82,11 @@ def test_mcnemar_equals_the_binomial_test(first_only, second_only):
 
 
 # Mean interval
+
+
+@given(st.integers(1, 400) | st.integers(5_000, 6_000), st.floats(0.01, 0.9999))
+def test_t_quantile_equals_scipy(n_degrees, level):
+    assert compute_t_quantile(level, n_degrees) == pytest.approx(stats.t.ppf((1 + level) / 2, n_degrees), rel=1e-8)
 
 
 def test_mean_interval_of_two_values():

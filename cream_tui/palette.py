@@ -1,0 +1,145 @@
+"""The command palette: every action of the screen with its key, every run, every metric of the run in front.
+
+Knows bindings and the store's runs. Must not know what an action does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.screen import Screen
+
+from cream_tui.targets import RunTarget
+from cream_tui.text import make_visible
+from cream_tui.themes import THEME_NAMES
+
+if TYPE_CHECKING:
+    from cream_tui.app import CreamApp
+
+_MOST_RUNS = 50
+
+
+class ActionsProvider(Provider):
+    """What keys do here; an entry teaches its key."""
+
+    def _list(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+        from cream_tui.screens.help import name_key
+
+        seen: set[str] = set()
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if not binding.id or not binding.description or binding.id in seen or not active.enabled:
+                continue
+            seen.add(binding.id)
+            run = partial(self.app.run_action, binding.action, default_namespace=active.node)
+            yield f"{binding.description}  [{name_key(binding.key)}]", binding.id, run
+
+    async def discover(self) -> Hits:
+        """All actions."""
+        for title, name, run in self._list():
+            yield DiscoveryHit(_as_text(title), run, text=title, help=name)
+
+    async def search(self, query: str) -> Hits:
+        """Actions that match."""
+        matcher = self.matcher(query)
+        for title, name, run in self._list():
+            score = matcher.match(title)
+            if score > 0:
+                yield Hit(score, _as_text(title), run, text=title, help=name)
+
+
+class RunsProvider(Provider):
+    """Runs by name, id and tag."""
+
+    async def search(self, query: str) -> Hits:
+        """Runs that match, the newest first among equals."""
+        matcher = self.matcher(query)
+        n_found = 0
+        for run_id, name, detail in await self._read():
+            title = f"Run {make_visible(name)}"
+            score = max(matcher.match(title), matcher.match(f"{run_id} {detail}"))
+            if score > 0 and n_found < _MOST_RUNS:
+                n_found += 1
+                go = partial(cast("CreamApp", self.app).go_to, RunTarget(run_id))
+                yield Hit(score, _as_text(title), go, text=title, help=make_visible(detail))
+
+    async def _read(self) -> list[tuple[str, str, str]]:
+        from asyncio import to_thread
+
+        return await to_thread(read_run_entries, cast("CreamApp", self.app))
+
+
+class SettingsProvider(Provider):
+    """Themes, and whether runs that end make themselves heard."""
+
+    def _list(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+        app = cast("CreamApp", self.app)
+        for name in THEME_NAMES:
+            yield f"Theme {name}", "Change the colours", partial(app.choose_theme, name)
+        is_on = bool(app.settings.get("notify", True))
+        title = "Bell and notification when a run ends: " + ("switch off" if is_on else "switch on")
+        yield title, "For all stores", partial(app.set_notify, not is_on)
+
+    async def search(self, query: str) -> Hits:
+        """Settings that match."""
+        matcher = self.matcher(query)
+        for title, detail, run in self._list():
+            score = matcher.match(title)
+            if score > 0:
+                yield Hit(score, _as_text(title), run, text=title, help=detail)
+
+
+class ScreenProvider(Provider):
+    """What the screen in front adds: metrics, presets, columns."""
+
+    def _list(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+        front: Screen[Any] | None = cast("CreamApp", self.app).front
+        list_commands = getattr(front, "list_palette", None)
+        if list_commands is not None:
+            yield from list_commands()
+
+    async def search(self, query: str) -> Hits:
+        """Entries that match."""
+        matcher = self.matcher(query)
+        for title, detail, run in self._list():
+            title = make_visible(title)
+            score = matcher.match(title)
+            if score > 0:
+                yield Hit(score, _as_text(title), run, text=title, help=make_visible(detail))
+
+
+def read_run_entries(app: CreamApp) -> list[tuple[str, str, str]]:
+    """Id, name and a few facts of every run, the newest first; empty where the store cannot be read."""
+    from db.errors import StoreError
+    from db.reading import fetch_rows
+
+    try:
+        with app.reader() as connection:
+            if connection is None:
+                return []
+            rows = fetch_rows(
+                connection,
+                "SELECT r.run_id, r.name, r.method, r.seed, r.state, group_concat(t.tag, ' ') AS tags FROM run r "
+                "LEFT JOIN run_tag t ON t.run_id = r.run_id GROUP BY r.run_id ORDER BY r.created_at DESC",
+            )
+    except StoreError:
+        return []
+    return [(r[0], r[1], f"{r[2]}, seed {r[3]}, {r[4]}" + (f", {r[5]}" if r[5] else "")) for r in rows]
+
+
+def _as_text(title: str) -> Any:
+    """A title in which nothing is markup."""
+    from textual.content import Content
+
+    return Content(title)
+
+
+PROVIDERS: set[type[Provider] | Callable[[], type[Provider]]] = {
+    SettingsProvider,
+    ActionsProvider,
+    RunsProvider,
+    ScreenProvider,
+}

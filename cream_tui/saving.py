@@ -1,0 +1,85 @@
+"""Writing what a screen shows to files: a table that the person names, a copied text, a picture.
+
+Knows the export formats. Must not know screens but for the table that they give.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cream_tui.export_formats import encode_csv, encode_jsonl, write_whole
+from cream_tui.screens.base import StoreScreen, Table
+from cream_tui.screens.dialogs import AskText
+
+if TYPE_CHECKING:
+    from cream_tui.services import ServiceApp
+
+_ENDINGS = (".csv", ".jsonl")
+
+
+def ask_and_export(app: ServiceApp) -> None:
+    """Ask for a file name and write the front screen's table there."""
+    table = app.front.get_table() if isinstance(app.front, StoreScreen) else None
+    if table is None:
+        app.tell("there is nothing here to export")
+        return
+    hint = f"{len(table.rows):,} rows; .csv or .jsonl; `cream-tui export` writes whole runs"
+
+    def write(name: str | None) -> None:
+        if name:
+            app.in_background(lambda: write_table(table, Path(name).expanduser()), app.tell)
+
+    app.push_screen(AskText("Export what is shown to", f"{table.name}.csv", hint=hint, check=_check), write)
+
+
+def write_table(table: Table, path: Path) -> str:
+    """Write the table; what to tell the person: where it is, or why it is not."""
+    rows = [[value if isinstance(value, (bool, int, float, str)) else None for value in row] for row in table.rows]
+    encode = encode_jsonl if path.suffix == ".jsonl" else encode_csv
+    try:
+        write_whole(path, encode(table.columns, rows))
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return f"wrote {len(rows):,} rows to {path.absolute()}"
+
+
+def save_text(app: ServiceApp, text: str, what: str) -> None:
+    """Write a text to a file in the current folder and say where."""
+    _save(app, text, what, _find_free_path("-".join(["cream-tui", *what.split()]) + ".txt"))
+
+
+def save_picture(app: ServiceApp) -> None:
+    """Save the view as SVG in the current folder and say where."""
+    picture = app.export_screenshot(title="cream-tui")
+    _save(app, picture, "the picture", _find_free_path(f"cream-tui-{app.current_mode}.svg"))
+
+
+def _save(app: ServiceApp, text: str, what: str, path: Path) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        app.alert(f"{path}: {error.strerror}", "error")
+    else:
+        app.tell(f"wrote {what} to {path}")
+
+
+def _find_free_path(name: str) -> Path:
+    """The name in the current folder, with a number where it is taken."""
+    path = Path.cwd() / name
+    number = 2
+    while path.exists():
+        path = Path.cwd() / f"{Path(name).stem}-{number}{Path(name).suffix}"
+        number += 1
+    return path
+
+
+def _check(name: str) -> str | None:
+    if not name.strip():
+        return "a file needs a name"
+    path = Path(name).expanduser()
+    if path.suffix not in _ENDINGS:
+        return "the name ends in .csv or .jsonl"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    return f"{path} exists; choose another name" if path.exists() else None

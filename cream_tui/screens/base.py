@@ -1,0 +1,262 @@
+"""What every screen of the app shares: its frame, reading the store beside the event loop, going back, copying.
+
+Knows the app and Textual. Must not know what a screen shows. A screen says what it wants (``want``), how that is read
+(``read``, in a thread) and how it is shown (``show``, in the loop); an answer to a wish that has changed is dropped.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+from textual.worker import Worker, WorkerState
+
+from cream_tui.span_updates import SpanCompositor
+from cream_tui.text import make_visible
+from db.errors import StoreError
+
+if TYPE_CHECKING:
+    from cream_tui.app import CreamApp
+    from cream_tui.targets import Target
+
+Want = TypeVar("Want")
+Data = TypeVar("Data")
+
+# Key, mode, title: the tabs.
+TABS = (
+    ("1", "runs", "Runs"),
+    ("2", "run", "Run"),
+    ("3", "pairs", "Pairs"),
+    ("4", "compare", "Compare"),
+    ("5", "launch", "Launch"),
+)
+WIDE = 100
+NARROW = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a screen shows, as rows to export."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A text to copy, and what it is, in a word or two."""
+
+    text: str
+    what: str
+
+
+class TopBar(Static):
+    """Tabs, the screen's title, and facts on the right; one line."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(id="top-bar")
+        self._mode = mode
+        self._title = ""
+        self._facts = ""
+
+    def set_texts(self, title: str, facts: str = "") -> None:
+        """Show these; both are made visible here."""
+        texts = make_visible(title), make_visible(facts)
+        if texts != (self._title, self._facts):
+            self._title, self._facts = texts
+            self.refresh()
+
+    def render(self) -> Content:
+        """The line, as wide as it may be."""
+        width = self.size.width
+        tabs: list[tuple[str, str] | str] = []
+        for key, mode, name in TABS:
+            is_here = mode == self._mode
+            word = f"{key} {name}" if width >= NARROW or is_here else key
+            tabs.append((f" {word} ", "$background on $primary bold" if is_here else "$foreground 70%"))
+        left = Content.assemble(("cream", "$primary bold"), " ", *tabs, "  ", (self._title, "bold"))
+        facts = Content.styled(self._facts, "$foreground 70%") if self._facts else Content("")
+        room = width - facts.cell_length - 1
+        if left.cell_length > room:
+            if width < WIDE:
+                return left.truncate(width, ellipsis=True)
+            return Content.assemble(left.truncate(max(0, room - 1), ellipsis=True), "  ", facts)
+        return Content.assemble(left, " " * (room - left.cell_length), facts)
+
+    def on_click(self, event: Any) -> None:
+        """A click on a tab opens it."""
+        at = len("cream ")
+        for key, mode, name in TABS:
+            is_named = self.size.width >= NARROW or mode == self._mode
+            length = len(f"{key} {name}" if is_named else key) + 2
+            if at <= event.x < at + length:
+                self.app.run_worker(cast("CreamApp", self.app).show_mode(mode))
+                return
+            at += length
+
+
+class StatusLine(Static):
+    """One line above the keys: what the screen says of itself on the left, alerts on the right."""
+
+    def __init__(self) -> None:
+        super().__init__(id="status-line")
+        self._text: Content | str = ""
+
+    def set_text(self, text: str | Content) -> None:
+        """Show this; a plain text is made visible here."""
+        shown = text if isinstance(text, Content) else Content(make_visible(text))
+        if shown != self._text:
+            self._text = shown
+            self.refresh()
+
+    def render(self) -> Content:
+        """The line."""
+        app = cast("CreamApp", self.app)
+        right = Content("")
+        if app.store_fault is not None:
+            right = Content.styled(f"✗ {make_visible(app.store_fault)}", "$error")
+        elif app.n_new_alerts:
+            right = Content.styled(f"! {app.n_new_alerts} new (press !)", "$warning")
+        left = self._text if isinstance(self._text, Content) else Content(self._text)
+        room = self.size.width - right.cell_length - 2
+        left = left.truncate(max(0, room), ellipsis=True)
+        return Content.assemble(left, " " * max(1, room - left.cell_length + 1), right)
+
+
+class StoreScreen(Screen[None], Generic[Want, Data]):
+    """A mode of the app. Subclasses give MODE, HELP, ``compose_body``, ``want``, ``read``, ``show``."""
+
+    MODE: ClassVar[str] = ""
+    HELP: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (NARROW, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - Textual's own
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-tall")]  # noqa: RUF012 - Textual's own
+    AUTO_FOCUS: ClassVar[str | None] = ".first-focus"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", "Back", show=False, id="app.back")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._compositor = SpanCompositor()
+        self._reading: Want | None = None
+        self._is_reading = False
+        self._is_due = False
+        self.top_bar = TopBar(self.MODE)
+        self.status_line = StatusLine()
+        self.data: Data | None = None
+
+    @property
+    def cream(self) -> CreamApp:
+        """The app."""
+        return cast("CreamApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """The frame; the body is the subclass's."""
+        yield self.top_bar
+        yield from self.compose_body()
+        yield self.status_line
+        yield Footer(compact=True, show_command_palette=False)
+
+    def compose_body(self) -> Iterable[Widget]:
+        """The widgets between the top bar and the status line."""
+        raise NotImplementedError
+
+    def want(self) -> Want | None:
+        """What is to be read, as a comparable value made from the screen's state; None: nothing."""
+        raise NotImplementedError
+
+    def read(self, connection: sqlite3.Connection, want: Want) -> Data:
+        """Read it. Runs in a thread: must not touch widgets or the screen's state."""
+        raise NotImplementedError
+
+    def show(self, data: Data) -> None:
+        """Show what was read. Called again after every commit: keep cursor, scroll and focus."""
+        raise NotImplementedError
+
+    def show_nothing(self) -> None:
+        """Show that there is nothing to read: no store yet, or nothing is wanted."""
+
+    def show_fault(self, message: str) -> None:
+        """Tell that reading failed; what is on the screen stays."""
+        self.status_line.set_text(message)
+
+    def open_target(self, target: Target) -> None:
+        """Go to what a link or another screen named; followed by ``refresh_data``."""
+
+    def get_command(self) -> str | None:
+        """The words of the command that shows the same, without the program's name."""
+        return None
+
+    def get_copy(self) -> Copied | None:
+        """What ``y`` copies: the thing under the cursor."""
+        return None
+
+    def get_table(self) -> Table | None:
+        """What ``E`` exports: what is shown, raw."""
+        return None
+
+    def save_view(self) -> dict[str, Any]:
+        """What of this screen is to be found again at the next start, as JSON."""
+        return {}
+
+    def restore_view(self, view: dict[str, Any]) -> None:
+        """Take up what ``save_view`` gave; whatever does not fit any more is ignored."""
+
+    def refresh_data(self) -> None:
+        """Read in the background and show; calls while it reads are joined into one more."""
+        if not self.is_mounted or not self.is_current_mode:
+            return
+        want = self.want()
+        if want is None:
+            self.show_nothing()
+            return
+        if self._is_reading:
+            self._is_due = True
+            return
+        self._is_reading, self._is_due, self._reading = True, False, want
+        self.run_worker(lambda: self._read(want), thread=True, group="read", exit_on_error=False)
+
+    @property
+    def is_current_mode(self) -> bool:
+        """Whether this screen is the bottom of the stack in front."""
+        return bool(self.app.screen_stack) and self.app.screen_stack[0] is self
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Take the answer of a reading."""
+        if event.worker.group != "read" or event.state not in (WorkerState.SUCCESS, WorkerState.ERROR):
+            return
+        event.stop()
+        self._is_reading = False
+        if event.state == WorkerState.ERROR and not isinstance(event.worker.error, StoreError):
+            assert event.worker.error is not None
+            raise event.worker.error
+        is_wanted = self.want() == self._reading
+        if event.state == WorkerState.ERROR:
+            self.show_fault(str(cast("StoreError", event.worker.error).message))
+        elif event.worker.result is None:
+            self.show_nothing()
+        elif is_wanted:
+            self.data = cast("Data", event.worker.result)
+            self.show(self.data)
+        if self._is_due or not is_wanted:
+            self.refresh_data()
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what was committed while another screen was in front."""
+        self.refresh_data()
+
+    def action_back(self) -> None:
+        """One step back: to the list of runs. A screen with something open closes that first."""
+        if self.MODE != "runs":
+            self.app.run_worker(self.cream.show_mode("runs"))
+
+    def _read(self, want: Want) -> Data | None:
+        with self.cream.reader() as connection:
+            return None if connection is None else self.read(connection, want)

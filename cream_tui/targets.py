@@ -1,0 +1,101 @@
+"""Where in the app somebody wants to be: what a link names, what a screen opens.
+
+Knows the store's runs. Must not know screens. Written as RUN, RUN/M2, RUN/pairs, RUN/pairs/412.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from cream_tui.diagnostics import UsageProblem
+
+
+@dataclass(frozen=True, slots=True)
+class RunsTarget:
+    """The list of runs; ``filter_text`` None leaves the filter as it was."""
+
+    filter_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunTarget:
+    """One run, at the iteration in which ``model`` samples."""
+
+    run_id: str
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairsTarget:
+    """The pairs of a run.
+
+    Attributes:
+        iteration: Only its pairs; None for all.
+        number: The pair to open, from 1 in the order of the run; None for the first.
+        prompt_id: The prompt whose pair is to be opened.
+        filter_text: In the grammar of ``cream_tui.filters``; None leaves the filter as it was.
+    """
+
+    run_id: str
+    iteration: int | None = None
+    number: int | None = None
+    prompt_id: str | None = None
+    filter_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompareTarget:
+    """Runs side by side."""
+
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchTarget:
+    """The form of a new run.
+
+    Attributes:
+        base: A shipped name or a file to start from.
+        source_run_id: A run whose configuration is copied.
+        fork_at: The model at which the source is forked; None for a run of its own.
+    """
+
+    base: str | None = None
+    source_run_id: str | None = None
+    fork_at: str | None = None
+
+
+Target: TypeAlias = RunsTarget | RunTarget | PairsTarget | CompareTarget | LaunchTarget
+
+_MODEL = re.compile(r"M(\d+)")
+_WAYS = "Ways: RUN, RUN/M2, RUN/pairs, RUN/pairs/412."
+
+
+def parse_target(connection: sqlite3.Connection, text: str) -> Target:
+    """The target that a link names.
+
+    Raises:
+        RunNotFoundError: No run, or several, answer to its first part.
+        UsageProblem: What follows the run is neither a model nor pairs.
+    """
+    from db.queries import find_run
+
+    reference, *rest = text.split("/")
+    run = find_run(connection, reference)
+    match rest:
+        case [] | [""]:
+            return RunTarget(run.run_id)
+        case [word] if (found := _MODEL.fullmatch(word)) is not None:
+            if int(found[1]) > run.iterations + 1:
+                raise UsageProblem(
+                    f"{text}: {run.name} has the models M0 to M{run.iterations + 1}", f"Try {run.name}/M1."
+                )
+            return RunTarget(run.run_id, word)
+        case ["pairs"] | ["pairs", ""]:
+            return PairsTarget(run.run_id)
+        case ["pairs", number] if number.isascii() and number.isdigit() and int(number) > 0:
+            return PairsTarget(run.run_id, number=int(number))
+    raise UsageProblem(f"{text}: nothing in the app is called so", _WAYS)

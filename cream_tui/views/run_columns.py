@@ -1,0 +1,127 @@
+"""The columns of the list of runs and their cells.
+
+Pure: rows in, texts and style names out. Foreign texts (names, tags, settings) are made visible here.
+"""
+
+from __future__ import annotations
+
+from cream_tui.result_table import STAND_IN_ITERATION
+from cream_tui.text import make_visible
+from cream_tui.units import MISSING, format_number, format_percent, format_short_age, format_signed
+from cream_tui.views.columns import Cell, Column, RowCells
+from cream_tui.views.run import STATE_MARKS, format_left
+from cream_tui.views.runs import GroupRow, Row, RunRow
+
+_WORDS = {
+    "running": "run",
+    "done": "done",
+    "failed": "fail",
+    "stopped": "stop",
+    "queued": "queue",
+    "stale": "stale",
+}
+STATE_STYLES = {"running": "live", "done": "good", "failed": "bad", "stopped": "warn", "stale": "bad", "queued": "dim"}
+_BAR_WIDTH = 6
+_SELECTED, _PINNED, _WARNING = "■", "◆", "!"
+LEGEND = f"{_SELECTED} selected  {_PINNED} pinned as baseline  {_WARNING} warning"
+
+COLUMNS: tuple[Column, ...] = (
+    Column("", "", 3),
+    Column("state", "state", 7),
+    Column("name", "name", 12, most=28, is_cut_in_middle=True),
+    Column("method", "method", 8, rank=9),
+    Column("seed", "seed", 4, "right", rank=10),
+    Column("iteration", "it", 3, "right", rank=2),
+    Column("progress", "done", 4, "right"),
+    Column("", "", _BAR_WIDTH, rank=12),
+    Column("", "left", 7, "right", rank=8),
+    Column("accuracy", "acc %", 5, "right"),
+    Column("C", "C", 4, "right", rank=5),
+    Column("tau", "tau", 6, "right", rank=4),
+    Column("anchor", "anchor", 6, "right", rank=6),
+    Column("labels", "label%", 6, "right", rank=7),
+    Column("age", "age", 4, "right", rank=3),
+    Column("tag", "tags", 8, rank=11, most=24),
+)
+_MEANS = {
+    "accuracy": format_percent,
+    "C": format_number,
+    "tau": format_signed,
+    "anchor": format_signed,
+    "labels": format_percent,
+}
+
+
+def build_cells(row: Row) -> RowCells:
+    """The cells of a row, one for each column."""
+    return _build_group_cells(row) if isinstance(row, GroupRow) else _build_run_cells(row)
+
+
+def name_group(row: GroupRow) -> str:
+    """The group's values, in words."""
+    return make_visible(", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in row.group.values))
+
+
+def describe_model(row: RunRow) -> str:
+    """The newest model that the run has: M_t in iteration t, the last one where it is done."""
+    run = row.record.run
+    if row.record.state == "done":
+        return f"M{run.iterations + 1}"
+    return f"M{run.iteration}" if run.n_stages_done or run.current_stage else MISSING
+
+
+def describe_state(state: str) -> str:
+    """Mark and short word of a state."""
+    return f"{STATE_MARKS.get(state, '·')} {_WORDS.get(state, state)}"
+
+
+def draw_bar(fraction: float, width: int = _BAR_WIDTH) -> str:
+    """A share as a bar."""
+    n_full = int(fraction * width + 0.5)
+    return "▆" * n_full + "▁" * (width - n_full)
+
+
+def _build_run_cells(row: RunRow) -> RowCells:
+    record = row.record
+    run = record.run
+    marks = (
+        (_SELECTED if row.is_selected else " ")
+        + (_PINNED if run.is_baseline else " ")
+        + (_WARNING if record.warnings else " ")
+    )
+    mark_style = "accent" if row.is_selected or run.is_baseline else "warn"
+    name = make_visible(run.name)
+    is_done = record.state == "done"
+    left = "" if row.left_s is None else format_left(row.left_s)
+    has_stand_in = run.tau_iteration == STAND_IN_ITERATION and run.tau_previous is not None
+    return RowCells(
+        (
+            Cell(marks, mark_style),
+            Cell(describe_state(record.state), STATE_STYLES.get(record.state, "")),
+            Cell(f"  {name}" if row.is_indented else name, "bold" if run.is_baseline else ""),
+            Cell(make_visible(run.method)),
+            Cell(str(run.seed)),
+            Cell(describe_model(row)),
+            Cell(f"{int(100 * run.fraction_done)}%", "dim" if is_done else "live" if record.state == "running" else ""),
+            Cell(draw_bar(run.fraction_done), "dim" if is_done else "live"),
+            Cell(left),
+            Cell(format_percent(run.accuracy)),
+            Cell(format_number(run.confidence)),
+            Cell(format_signed(run.tau_previous) + ("*" if has_stand_in else " ")),
+            Cell(format_signed(run.tau_anchor)),
+            Cell(format_percent(run.label_accuracy)),
+            Cell(format_short_age(record.age_s), "dim"),
+            Cell(make_visible(" ".join(run.tags)), "dim"),
+        )
+    )
+
+
+def _build_group_cells(row: GroupRow) -> RowCells:
+    group = row.group
+    label = f"{'▶' if row.is_folded else '▼'} {name_group(row)} ({len(group.runs)})"
+    cells = []
+    for column in COLUMNS:
+        write = _MEANS.get(column.key)
+        text = "" if write is None else write(group.means.get(column.key))
+        cells.append(Cell(text + " " if column.key == "tau" else text, "group"))
+    return RowCells(tuple(cells), Cell(label, "group"), "accuracy")

@@ -1,0 +1,102 @@
+"""Full-height panes of the Run screen: its stages, its models, its configuration.
+
+Know ``cream_tui.views.run``. Must not know the store. Redrawn only where their words changed, so that the scroll stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from cream_tui.results import ModelResult
+from cream_tui.text import make_visible
+from cream_tui.units import MISSING, format_interval, format_percent, format_signed
+from cream_tui.views.run import STAGE_COLUMNS
+from cream_tui.widgets.stage_timeline import STATE_STYLES
+from db.rows import RunCheckpoint
+
+_GAP = "  "
+
+
+class TextPane(VerticalScroll, can_focus=True):
+    """A text that scrolls."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, classes="pane")
+        self._text = Static()
+        self.content = Content("")
+
+    def compose(self) -> list[Static]:  # type: ignore[override]
+        """The text."""
+        return [self._text]
+
+    def set_content(self, title: str, content: Content) -> None:
+        """Show this under a title."""
+        self.border_title = title
+        if content != self.content:
+            self.content = content
+            self._text.update(content)
+
+
+class ModelList(OptionList):
+    """The models of a run with their folders."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, classes="pane")
+        self.models: tuple[RunCheckpoint, ...] = ()
+        self._contents: list[Content] = []
+        self.border_title = "models"
+
+    def set_models(self, models: Sequence[RunCheckpoint], results: Sequence[ModelResult]) -> None:
+        """Show the models that exist with what is known of them; the highlighted one stays."""
+        found = {result.name: result for result in results}
+        contents = [_describe_model(model.name, found.get(model.name), model.folder) for model in models]
+        self.models = tuple(models)
+        if contents == self._contents:
+            return
+        self._contents = contents
+        highlighted = self.highlighted
+        self.clear_options()
+        self.add_options([Option(content) for content in contents])
+        self.highlighted = min(highlighted or 0, len(contents) - 1) if contents else None
+
+    def get_model(self) -> RunCheckpoint | None:
+        """The highlighted model."""
+        place = self.highlighted
+        return self.models[place] if place is not None and place < len(self.models) else None
+
+
+def _describe_model(name: str, result: ModelResult | None, folder: str) -> Content:
+    accuracy = None if result is None else result.accuracy
+    interval = None if result is None else result.interval
+    right = f"{format_percent(accuracy)} %" if accuracy is not None else MISSING
+    anchor = format_signed(None if result is None else result.get("tau_anchor"))
+    return Content.assemble(
+        (f"{name:<4}", "bold"),
+        f"accuracy {right:>7} {'(' + format_interval(interval) + ')' if interval else '':<12}",
+        f"{_GAP}tau to anchor {anchor:>6}\n",
+        ("    " + make_visible(folder), "$foreground 70%"),
+    )
+
+
+def lay_out_stage_table(rows: Sequence[tuple[tuple[str, ...], str]]) -> Content:
+    """The stages as aligned columns, those without a value left out."""
+    table = [STAGE_COLUMNS, *(tuple(make_visible(cell) for cell in cells) for cells, _ in rows)]
+    kept = [k for k in range(len(STAGE_COLUMNS)) if k < 3 or any(cells[k] != MISSING for cells in table[1:])]
+    widths = {k: max(cell_len(cells[k]) for cells in table) for k in kept}
+    lines = []
+    for number, cells in enumerate(table):
+        state = rows[number - 1][1] if number else ""
+        parts: list[tuple[str, str]] = []
+        for k in kept:
+            padding = " " * (widths[k] - cell_len(cells[k]))
+            text = cells[k] + padding if k < 2 else padding + cells[k]
+            style = "$foreground 60%" if number == 0 else STATE_STYLES.get(state, "") if k == 1 else ""
+            parts.append((text + _GAP, style))
+        lines.append(Content.assemble(*parts))
+    return Content("\n").join(lines)

@@ -1,0 +1,55 @@
+"""The app on a recorded store, through its keys."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from driving import settle
+from textual.pilot import Pilot
+
+from cream_tui.app import CreamApp
+from cream_tui.targets import Target
+
+RECORDED = Path(__file__).parent / "recorded"
+SIZES = ((120, 40), (80, 24))
+
+OpenApp = Callable[..., AbstractAsyncContextManager[tuple[CreamApp, Pilot[int]]]]
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings and files of the app stay inside the test; colours are on."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("COLORFGBG", raising=False)
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    return tmp_path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A copy of the recorded store, to write to."""
+    root = tmp_path / "store"
+    shutil.copytree(RECORDED, root)
+    return root
+
+
+@pytest.fixture
+def open_app(store: Path) -> OpenApp:
+    """Opens the app on the recorded store: ``async with open_app(target, size=(80, 24)) as (app, pilot)``."""
+
+    @asynccontextmanager
+    async def opened(
+        target: Target | None = None, *, size: tuple[int, int] = (120, 40), root: Path | None = None
+    ) -> AsyncIterator[tuple[CreamApp, Pilot[int]]]:
+        app = CreamApp(root or store, target)
+        async with app.run_test(size=size) as pilot:
+            await settle(pilot)
+            yield app, pilot
+
+    return opened

@@ -1,0 +1,67 @@
+"""Makes the recorded store of the app's tests and pictures: ``python tests/ui/record.py``, a few minutes.
+
+Every row is the engine's own: two arms on shared stages, two more seeds, a fork, a run that failed and one that was
+stopped. Checkpoints and logs stay out, but for the failed run's; the file is small enough to be kept beside the tests.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from cream_tui.actions import call_command
+
+FOLDER = Path(__file__).parent / "recorded"
+SMALL = ("iterations=2", "data.prompts_per_iteration=60", "evaluation.items=100")
+SLOW = ("iterations=2", "data.prompts_per_iteration=400", "evaluation.items=100")
+
+
+def main() -> int:
+    """Record, then put the store in its place."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "store"
+        for seed in (0, 1, 2):
+            for method in ("srlm", "cream"):
+                name = f"{method}-seed{seed}"
+                _run(root, "run", "sandbox", "--method", method, "--seed", str(seed), "--name", name, *_set(SMALL))
+        _run(root, "mark", "srlm-seed0", "--tag", "demo", "--tag", "baseline", "--pin")
+        _run(root, "mark", "cream-seed0", "--tag", "demo", "--note", "first look; the labels get worse from M2 on")
+        words = ("--at", "M2", "--set", "training.beta=0.5", "--name", "cream-beta0.5", "--tag", "sweep")
+        _run(root, "fork", "cream-seed0", *words)
+        too_much = ("training.learning_rate=1e9", "training.max_grad_norm=1e9")
+        _run(root, "run", "sandbox", "--name", "too-fast", *_set(SMALL + too_much), expected=1)
+        _run(root, "run", "sandbox", "--name", "stopped-early", "--seed", "3", *_set(SLOW), "--detach")
+        time.sleep(6)
+        _run(root, "stop", "stopped-early")
+        _keep(root)
+    return 0
+
+
+def _set(changes: tuple[str, ...]) -> list[str]:
+    return [word for change in changes for word in ("--set", change)]
+
+
+def _run(root: Path, *words: str, expected: int = 0) -> None:
+    began = time.monotonic()
+    outcome = call_command(words, root)
+    print(f"{time.monotonic() - began:5.1f} s  {' '.join(words)}", flush=True)
+    if outcome.code != expected:
+        sys.exit(f"exit code {outcome.code}: {outcome.stderr}")
+
+
+def _keep(root: Path) -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    with sqlite3.connect(root / "cream.db") as connection:
+        connection.execute("VACUUM INTO ?", (str(FOLDER / "cream.db"),))
+        (run_id,) = connection.execute("SELECT run_id FROM run WHERE name = 'too-fast'").fetchone()
+    connection.close()
+    shutil.copytree(root / "runs" / run_id, FOLDER / "runs" / run_id)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
