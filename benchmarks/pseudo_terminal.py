@@ -54,6 +54,7 @@ class PseudoTerminal:
         self.peak_rss_bytes = 0
         self.raw = bytearray()
         env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(environment or {})}
+        self._code: int | None = None
         self.started_at = time.perf_counter()
         self._pid, self._handle = pty.fork()
         if self._pid == 0:
@@ -121,15 +122,23 @@ class PseudoTerminal:
             self.peak_rss_bytes = max(self.peak_rss_bytes, rss)
 
     def close(self) -> int:
-        """End the program, if it has not ended by itself; its exit code."""
+        """Wait for the program's end, else end it; its exit code."""
         deadline = time.perf_counter() + 5
-        while time.perf_counter() < deadline:
+        while self._code is None and time.perf_counter() < deadline:
+            self.read(0.05)
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             if pid:
-                os.close(self._handle)
-                return os.waitstatus_to_exitcode(status)
-            self.read(0.05)
-        os.kill(self._pid, signal.SIGKILL)
-        _, status = os.waitpid(self._pid, 0)
-        os.close(self._handle)
-        return os.waitstatus_to_exitcode(status)
+                self.read(0.05)
+                self._code = os.waitstatus_to_exitcode(status)
+        return self.end()
+
+    def end(self) -> int:
+        """End the program at once; its exit code."""
+        if self._code is None:
+            os.kill(self._pid, signal.SIGKILL)
+            _, status = os.waitpid(self._pid, 0)
+            self._code = os.waitstatus_to_exitcode(status)
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+        return self._code

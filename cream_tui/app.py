@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.screen import Screen
 
 from cream_tui import saving, session
@@ -83,6 +84,7 @@ class CreamApp(ServiceApp):
         self.current_run_id: str | None = None
         self._note_run(self._start_target)
         self._states: Mapping[str, RunState] | None = None
+        self._told_clashes: set[str] = set()
 
     def on_mount(self) -> None:
         """Keys that the person chose."""
@@ -96,6 +98,13 @@ class CreamApp(ServiceApp):
             for problem in chosen.problems:
                 self.alert(problem, "warning")
 
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        """Tell once of a key that the person gave to one action and that another had."""
+        for binding in clashed_bindings:
+            if binding.id and binding.id not in self._told_clashes:
+                self._told_clashes.add(binding.id)
+                self.alert(f"keys.yaml: {binding.id} has lost its key {binding.key} to another action")
+
     def on_ready(self) -> None:
         """The first frame stands: from now on commits are noticed."""
         self.link.start()
@@ -108,6 +117,7 @@ class CreamApp(ServiceApp):
     def on_unmount(self) -> None:
         """Remember the view and let go of the store."""
         self._save_view()
+        self.finish_writing()
         self.link.close()
 
     def on_store_changed(self, event: StoreChanged) -> None:
@@ -149,6 +159,7 @@ class CreamApp(ServiceApp):
         """Bring a mode to the front as it was left, with the run that the list last pointed at."""
         if len(self.screen_stack) == 1:
             await self.switch_mode(mode)
+            self._save_view()
 
     async def action_mode(self, mode: str) -> None:
         """A digit."""
@@ -170,7 +181,8 @@ class CreamApp(ServiceApp):
             self.current_run_id = target.run_id
 
     def _save_view(self) -> None:
-        screens = dict(self.view.get("screens") or {})
+        kept = self.view.get("screens")
+        screens = dict(kept) if isinstance(kept, dict) else {}
         for mode, stack in self._screen_stacks.items():
             if stack and isinstance(stack[0], StoreScreen):
                 screens[mode] = stack[0].save_view()

@@ -81,8 +81,9 @@ def check_terminal() -> None:
     Raises:
         UsageProblem: No terminal, or one that does not move its cursor.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageProblem("the app needs a terminal for its input and output", _HINT)
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # Textual draws on stderr
+    if not all(stream is not None and stream.isatty() for stream in streams):
+        raise UsageProblem("the app needs a terminal for its input, output and errors", _HINT)
     if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         term = os.environ.get("TERM", "")
         raise UsageProblem(f"the app needs a terminal that moves its cursor; TERM is {term or 'not set'}", _HINT)

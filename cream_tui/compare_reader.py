@@ -68,6 +68,11 @@ class CompareData:
     best: Values | None = None
     costs: Mapping[str, RunCost] | None = None
 
+    @property
+    def pinned_id(self) -> str | None:
+        """The pinned run of the store, compared or not."""
+        return next((run.run_id for run in self.newest if run.is_baseline), None)
+
 
 class CompareReader:
     """Keeps the points that were wanted last, and reads only what has been added to them."""

@@ -35,7 +35,9 @@ def list_keys_of(screen: Screen[Any]) -> list[KeyHelp]:
     found: dict[str, KeyHelp] = {}
     for node in nodes:
         section = _name_section(type(node))
-        for key, bindings in node._bindings.key_to_bindings.items():
+        as_chosen = node._bindings.copy()
+        as_chosen.apply_keymap(screen.app._keymap)
+        for key, bindings in as_chosen.key_to_bindings.items():
             for binding in bindings:
                 if not binding.id or not binding.description:
                     continue

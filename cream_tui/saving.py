@@ -5,6 +5,7 @@ Knows the export formats. Must not know screens but for the table that they give
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cream_tui.services import ServiceApp
 
 _ENDINGS = (".csv", ".jsonl")
+_OUTSIDE_FONT = re.compile(r"@font-face\s*\{[^}]*\}\s*")
 
 
 def ask_and_export(app: ServiceApp) -> None:
@@ -51,8 +53,13 @@ def save_text(app: ServiceApp, text: str, what: str) -> None:
 
 def save_picture(app: ServiceApp) -> None:
     """Save the view as SVG in the current folder and say where."""
+    _save(app, draw_picture(app), "the picture", _find_free_path(f"cream-tui-{app.current_mode}.svg"))
+
+
+def draw_picture(app: ServiceApp) -> str:
+    """The view as SVG, in whatever monospace font its reader has: Textual's own picture fetches one from outside."""
     picture = app.export_screenshot(title="cream-tui")
-    _save(app, picture, "the picture", _find_free_path(f"cream-tui-{app.current_mode}.svg"))
+    return _OUTSIDE_FONT.sub("", picture).replace("Fira Code", "monospace")
 
 
 def _save(app: ServiceApp, text: str, what: str, path: Path) -> None:

@@ -5,10 +5,13 @@ Knows the store's folder and the terminal. Must not know modes nor screens.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,12 +40,16 @@ class ServiceApp(App[int]):
         self.root = Path(root)
         self.store_option = store_option
         self.settings = session.read_settings()
-        super().__init__()
+        if os.environ.get("NO_COLOR") == "":  # by the convention an empty one means nothing; Textual heeds it
+            del os.environ["NO_COLOR"]
+        # Decides how Textual takes colours away: from a theme of the terminal's own, or into grey.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.store_fault: str | None = None
         self.alerts: list[Alert] = []
         self.n_new_alerts = 0
         self.link = StoreLink(self.root, self._post)
         self._undos: list[tuple[str, Callable[[], None]]] = []
+        self._writes: deque[tuple[Callable[[], object], Callable[[], None] | None]] = deque()
 
     @property
     def has_color(self) -> bool:
@@ -93,22 +100,32 @@ class ServiceApp(App[int]):
         self.in_background(work, finish)
 
     def annotate(self, write: Callable[[], object], *, on_failure: Callable[[], None] | None = None) -> None:
-        """Write a note, tag, pin or verdict in the background; a failure is told and taken back by ``on_failure``."""
+        """Write a note, tag, pin or verdict in the background; a failure is told and taken back by ``on_failure``.
 
-        def work() -> str | None:
-            try:
-                write()
-            except StoreError as error:
-                return error.message
-            return None
+        One at a time and in the order of the calls, so that of two quick edits the later one counts.
+        """
+        self._writes.append((write, on_failure))
+        if len(self._writes) == 1:
+            self._write_next()
+
+    def _write_next(self) -> None:
+        write, on_failure = self._writes[0]
 
         def finish(problem: str | None) -> None:
+            self._writes.popleft()
             if problem is not None:
                 self.alert(f"not saved: {problem}", "error")
                 if on_failure is not None:
                     on_failure()
+            if self._writes:
+                self._write_next()
 
-        self.in_background(work, finish)
+        self.in_background(partial(_try_to_write, write), finish)
+
+    def finish_writing(self) -> None:
+        """Write what still waits, now: the app ends. The one under way is waited for by Python itself."""
+        for write, _ in list(self._writes)[1:]:
+            _try_to_write(write)
 
     def in_background(self, work: Callable[[], Any], finish: Callable[[Any], None]) -> None:
         """Call ``work`` in a thread, then ``finish`` with its result in the loop."""
@@ -176,3 +193,12 @@ class ServiceApp(App[int]):
         if self._driver is not None:
             self._driver.write(sequence)
             self._driver.flush()
+
+
+def _try_to_write(write: Callable[[], object]) -> str | None:
+    """What is wrong with the store, if it does not take the write."""
+    try:
+        write()
+    except StoreError as error:
+        return error.message
+    return None

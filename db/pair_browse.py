@@ -97,8 +97,6 @@ _SEARCHED = (
 )
 _TEXTS = (("q", "prompt"), ("rc", "chosen"), ("rr", "rejected"))
 _BY_STAGE = "link l CROSS JOIN pair p ON p.stage_id = l.pair_stage"
-# In the order of the rows themselves: the first ones are there without sorting.
-_BY_ROW = "pair p CROSS JOIN link l ON l.pair_stage = p.stage_id"
 _BY_ID = "json_each(?) i CROSS JOIN pair p ON p.pair_id = i.value CROSS JOIN link l ON l.pair_stage = p.stage_id"
 
 
@@ -197,15 +195,7 @@ def read_pair_ids(c: sqlite3.Connection, run_id: str, query: PairQuery, *, limit
     else:
         key = _RANKS.get(query.sort, query.sort)
         order = f"({key}) IS NULL, ({key}) {direction}, iteration, position, prompt_id"
-    return _read_ids(c, read_pair_links(c, run_id, query.iteration), query, _BY_STAGE, order, limit)
-
-
-def read_first_pair_ids(c: sqlite3.Connection, run_id: str, query: PairQuery, n: int) -> array[int]:
-    """The first n pairs as they were written: what to show while the whole order is being read.
-
-    The engine writes pairs iteration by iteration in the order of their positions, and no sorting is needed.
-    """
-    return _read_ids(c, read_pair_links(c, run_id, query.iteration), query, _BY_ROW, "pair_id", n)
+    return _read_ids(c, read_pair_links(c, run_id, query.iteration), query, order, limit)
 
 
 def read_pair_rows(
@@ -242,11 +232,11 @@ def read_tau_counts(c: sqlite3.Connection, run_id: str, query: PairQuery) -> lis
 
 
 def _read_ids(
-    c: sqlite3.Connection, links: Sequence[PairLink], query: PairQuery, source: str, order: str, limit: int | None
+    c: sqlite3.Connection, links: Sequence[PairLink], query: PairQuery, order: str, limit: int | None
 ) -> array[int]:
     rows = fetch_rows(
         c,
-        f"{_LINKS} SELECT pair_id FROM (SELECT {_VALUES}, {_SEARCHED} FROM {source} {_JOINS}) "
+        f"{_LINKS} SELECT pair_id FROM (SELECT {_VALUES}, {_SEARCHED} FROM {_BY_STAGE} {_JOINS}) "
         f"WHERE {_where(query)} ORDER BY {order} LIMIT ?",
         (_dump_links(links), *query.parameters, -1 if limit is None else limit),
     )

@@ -19,7 +19,7 @@ from cream_tui.text import make_visible
 
 _LABEL_WIDTH = 5  # the gutter does not get narrower, so that charts over one another are aligned
 _LEAST_WIDTH, _LEAST_HEIGHT = 12, 3  # of labelled axes
-_FULL_WIDTH = 24  # below this the gutter is as narrow as its labels
+FULL_WIDTH = 24  # narrower charts have no room to spare for being aligned with others
 _LABEL_GAP = 5  # cells from one x label to the next
 _LINE_HEIGHT = 8  # lower axes go without the line of the x axis
 
@@ -54,7 +54,7 @@ def divide(frame: Frame, top: int, y_axis: Axis, scale: Scale, margin: int) -> t
         longest = max(
             (len(label) for _, label in y_axis.find_labels(scale, count_y_ticks(height - n_below))), default=0
         )
-        gutter = 1 + (max(longest, _LABEL_WIDTH) if frame.width >= _FULL_WIDTH else longest)
+        gutter = 1 + (max(longest, _LABEL_WIDTH) if frame.width >= FULL_WIDTH else longest)
     else:
         margin = 0
     width, height = frame.width - gutter - margin, height - n_below
@@ -94,9 +94,8 @@ def write_x_axis(
         frame.put(bottom if bottom < row else -1, column_, "┴", "cursor")
     for mark in marks:
         column_ = area.find_column(scale, mark.x)
-        label = make_visible(mark.label)
-        if column_ is not None and frame.is_blank(row, column_, min(column_ + cell_len(label) + 2, frame.width)):
-            frame.write(row, column_, "╎" + label, "mark")
+        if column_ is not None:
+            _write_mark(frame, row, column_, make_visible(mark.label))
     for tick, label in ticks:
         column_ = area.find_column(scale, tick)
         if column_ is None:
@@ -107,6 +106,16 @@ def write_x_axis(
             if bottom < row:
                 frame.put(bottom, column_, "┬", "axis")
     _write_axis_name(frame, area, axis.name)
+
+
+def _write_mark(frame: Frame, row: int, column: int, label: str) -> None:
+    """Right of its line, at the right edge left of it, if there is room."""
+    width = cell_len(label)
+    if column + width < frame.width:
+        if frame.is_blank(row, column, min(column + width + 2, frame.width)):
+            frame.write(row, column, "╎" + label, "mark")
+    elif frame.is_blank(row, column - width - 1, column + 1):
+        frame.write(row, column - width, label + "╎", "mark")
 
 
 def _find_x_labels(axis: Axis, scale: Scale, width: int) -> list[tuple[float, str]]:

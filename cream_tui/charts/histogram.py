@@ -169,16 +169,24 @@ class Bars:
 def lay_out_histogram(bins: Bins, look: Look, width: int, height: int) -> tuple[Frame, Bins, Bars | None]:
     """The histogram in a frame of this size, the bins as they were merged to fit, and where their bars stand."""
     frame = Frame(width, height)
-    if not bins.total:
+    if bins.total:
+        shown, bars = _draw(frame, bins, look)
+    else:
+        shown, bars = bins, None
         write_title(frame, look.title, "")
         frame.write(height // 2, max((width - len(look.empty_text)) // 2, 0), look.empty_text, "label")
-        return frame, bins, None
+    if look.mode == "ascii":
+        frame.to_plain()
+    return frame, shown, bars
+
+
+def _draw(frame: Frame, bins: Bins, look: Look) -> tuple[Bins, Bars | None]:
     highest = max(*bins.counts, *(p * bins.total for p in bins.null))
     axis = Axis(min_step=1)
     place = divide(frame, 1, axis, Scale(0, highest * _HEADROOM), margin=0)
     if place is None:
         write_title(frame, look.title, "")
-        return frame, bins, None
+        return bins, None
     left, top, plot_width, plot_height = place
     shown = merge_bins(bins, plot_width)
     highest = max(*shown.counts, *(p * shown.total for p in shown.null)) * _HEADROOM
@@ -188,9 +196,7 @@ def lay_out_histogram(bins: Bins, look: Look, width: int, height: int) -> tuple[
     _write_counts(frame, bars, axis, highest)
     _write_levels(frame, shown, look, bars)
     _write_head(frame, shown, look)
-    if look.mode == "ascii":
-        frame.to_plain()
-    return frame, shown, bars
+    return shown, bars
 
 
 def _draw_bars(frame: Frame, bins: Bins, look: Look, bars: Bars, highest: float) -> None:

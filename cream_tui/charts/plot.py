@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len
 
 from cream_tui.charts.axes import (
+    FULL_WIDTH,
     Guide,
     Mark,
     divide,
@@ -28,6 +29,7 @@ from cream_tui.charts.raster import ModeName
 from cream_tui.charts.scales import Axis, Scale
 from cream_tui.charts.series import Series
 
+_MARGIN = 2  # cells for letters right of the lines, also where there are none, so that charts are aligned
 _LEAST_TITLE = 16  # cells that values beside the title leave to it
 
 
@@ -83,7 +85,8 @@ def _draw(frame: Frame, plot: Plot, x: Scale, y: Scale) -> Area | None:
     readings = read_values(plot.series, identities, plot.cursor_x)
     n_legend_rows = count_legend_rows(readings, plot.y_axis, frame.width, frame.height)
     _write_head(frame, plot, readings, n_legend_rows)
-    place = divide(frame, 1 + n_legend_rows, plot.y_axis, y, margin=2 if len(readings) > 1 else 0)
+    margin = _MARGIN if len(readings) > 1 or frame.width >= FULL_WIDTH else 0
+    place = divide(frame, 1 + n_legend_rows, plot.y_axis, y, margin=margin)
     if place is None:
         return None
     area = Area(*place, plot.mode, plot.is_monochrome)

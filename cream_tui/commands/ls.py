@@ -19,8 +19,8 @@ from cream_tui.run_filters import (
     name_other_keys,
     sort_runs,
 )
-from cream_tui.run_tables import RunTableReader, RunTable
 from cream_tui.run_records import STATES, RunRecord
+from cream_tui.run_tables import RunTable, RunTableReader
 from cream_tui.stores import open_run_reader
 from cream_tui.styles import RUN_STYLES
 from cream_tui.units import format_age, format_percent, format_signed

@@ -64,7 +64,7 @@ class CompareScreen(StoreScreen[CompareWant, CompareData]):
         self._run_ids: tuple[str, ...] = ()
         self._hidden_ids: frozenset[str] = frozenset()
         self._cursor_id: str | None = None
-        self._pinned_id: str | None = None
+        self._pinned_id: str | None = None  # what was pinned last, until the rows say so, too; "": nothing
         self._is_grouped = True
         self._has_table = False
         self.selection: Selection | None = None
@@ -117,7 +117,8 @@ class CompareScreen(StoreScreen[CompareWant, CompareData]):
             self._show_empty(data)
             return
         self.remove_class("-empty")
-        self._pinned_id = None
+        if (data.pinned_id or "") == self._pinned_id:
+            self._pinned_id = None
         was_empty = self.selection is None
         self._draw()
         if was_empty:
@@ -209,8 +210,9 @@ class CompareScreen(StoreScreen[CompareWant, CompareData]):
 
     def action_pin(self) -> None:
         """Make it the baseline, of this comparison and everywhere; the baseline itself is let go."""
-        if self.selection is not None:
-            pin(self.cream, self.selection, self._take_pin)
+        if self.selection is not None and self.data is not None:
+            pinned = self.data.pinned_id if self._pinned_id is None else self._pinned_id or None
+            pin(self.cream, self.selection.current.runs[0], pinned, self._take_pin)
 
     def _take_pin(self, run_id: str | None) -> None:
         self._pinned_id = run_id or ""

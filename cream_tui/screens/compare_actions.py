@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from cream_tui.screens.base import Table
 from cream_tui.screens.dialogs import Choose
 from cream_tui.views.compare import SeedArm, SummaryRow
-from cream_tui.views.compare_selection import Selection
 from db.annotations import set_baseline
 from db.rows import RunRow
 
@@ -33,10 +32,13 @@ def ask_run(app: CreamApp, known: Sequence[RunRow], chosen: Sequence[str], take:
     app.push_screen(Choose("Compare with", choices), lambda run_id: take(run_id) if run_id is not None else None)
 
 
-def pin(app: CreamApp, selection: Selection, show: Callable[[str | None], None]) -> None:
-    """Pin the first run under the cursor, or let go of it where it is pinned; undone by the app's undo."""
-    run = selection.current.runs[0]
-    before = next((known.run_id for known in selection.runs if known.is_baseline), None)
+def pin(app: CreamApp, run: RunRow, before: str | None, show: Callable[[str | None], None]) -> None:
+    """Pin a run as the baseline of the store, or let go of it where it is that; undone by the app's undo.
+
+    Args:
+        before: The run that is pinned now.
+        show: Shows a pin before it is written, and takes it back where writing fails.
+    """
     after = None if run.run_id == before else run.run_id
 
     def write(run_id: str | None, old: str | None) -> None:

@@ -12,6 +12,7 @@ from textual.content import Content
 
 from cream_tui.pair_reader import PairsData
 from cream_tui.views.pair_judging import JudgingSummary
+from cream_tui.widgets.content_pane import ContentPane
 from cream_tui.widgets.pair_text import DIM, Look, build_history, build_summary
 from cream_tui.widgets.pair_view import LoadedPair
 from db.errors import StoreError
@@ -20,7 +21,7 @@ from db.pair_detail import read_prompt_history
 
 if TYPE_CHECKING:
     from cream_tui.screens.pairs import PairsScreen
-    from cream_tui.widgets.pair_asides import ResponsesAside, TauAside, TextAside
+    from cream_tui.widgets.pair_asides import ResponsesAside, TauAside
 
 NAMES = ("pair", "responses", "history", "tau", "verdicts")
 _HIDDEN = "This is hidden in blind mode: it would tell what the model chose. B shows it."
@@ -33,9 +34,9 @@ class PairViews:
         self.name = "pair"
         self._screen = screen
         self._responses: ResponsesAside | None = None
-        self._history: TextAside | None = None
+        self._history: ContentPane | None = None
         self._tau: TauAside | None = None
-        self._verdicts: TextAside | None = None
+        self._verdicts: ContentPane | None = None
         self._data: PairsData | None = None
         self._summary: JudgingSummary | None = None
         self._pair: LoadedPair | None = None
@@ -112,14 +113,12 @@ class PairViews:
             self._tau = TauAside(id="pairs-tau")
             await main.mount(self._tau)
         elif name == "history" and self._history is None:
-            from cream_tui.widgets.pair_asides import TextAside
-
-            self._history = TextAside("how models answered this prompt", id="pairs-history")
+            self._history = ContentPane(id="pairs-history", classes="pane aside")
+            self._history.border_title = "how models answered this prompt"
             await main.mount(self._history)
         elif name == "verdicts" and self._verdicts is None:
-            from cream_tui.widgets.pair_asides import TextAside
-
-            self._verdicts = TextAside("your verdicts", id="pairs-verdicts")
+            self._verdicts = ContentPane(id="pairs-verdicts", classes="pane aside")
+            self._verdicts.border_title = "your verdicts"
             await main.mount(self._verdicts)
 
     def _update_responses(self) -> None:
@@ -129,21 +128,21 @@ class PairViews:
 
     def _update_verdicts(self) -> None:
         if self._verdicts is not None and self._data is not None and self._summary is not None:
-            self._verdicts.show_text(build_summary(self._summary, self._data.n_pairs, is_blind=self._is_blind))
+            self._verdicts.show(build_summary(self._summary, self._data.n_pairs, is_blind=self._is_blind))
 
     def _update_history(self) -> None:
         history, pair, data = self._history, self._pair, self._data
         if history is None or pair is None or data is None:
             return
         if self._is_blind:
-            history.show_text(Content.styled(_HIDDEN, DIM))
+            history.show(Content.styled(_HIDDEN, DIM))
             return
         run_id, prompt_id = data.run_id, pair.detail.view.prompt_id
 
         def finish(answers: Any) -> None:
             is_wanted = self.name == "history" and self._pair is pair and not self._is_blind
             if answers is not None and is_wanted:
-                history.show_text(build_history(answers, pair.detail))
+                history.show(build_history(answers, pair.detail), to_top=True)
 
         self._read(lambda connection: read_prompt_history(connection, run_id, prompt_id), finish)
 

@@ -29,6 +29,7 @@ from cream_tui.targets import PairsTarget, Target
 from cream_tui.views.pair_judging import NO_MARK, MarkLedger, PairKey, apply_mark, summarise
 from cream_tui.views.pair_ranks import build_rank_rows
 from cream_tui.views.pairs import follow_cursor
+from cream_tui.widgets.content_pane import ContentPane
 from cream_tui.widgets.filter_bar import FilterBar
 from cream_tui.widgets.pair_list import PairList
 from cream_tui.widgets.pair_text import build_progress, build_rank_table
@@ -98,8 +99,8 @@ class PairsScreen(StoreScreen[PairsWant, PairsData]):
         self._restored: tuple[str, int] | None = None
         self.filter_bar = FilterBar(lambda: (PAIR_VOCABULARY, {}), example=_EXAMPLE)
         self.list = PairList(id="pairs-list", classes="pane first-focus")
-        self.list.mark_of = self.ledger.get
-        self.ranks = Static(id="pairs-ranks", classes="pane")
+        self.list.mark_of, self.list.on_move = self.ledger.get, self.show_pair
+        self.ranks = ContentPane(id="pairs-ranks", classes="pane")
         self.pair = PairView(id="pairs-pair")
         self.main = Vertical(self.pair, id="pairs-main")
         self.empty = Static(id="pairs-empty")
@@ -197,13 +198,12 @@ class PairsScreen(StoreScreen[PairsWant, PairsData]):
         pair_id = self.list.cursor_id
         if pair_id is None:
             self.pair.show_pair(None, None, NO_MARK, is_blind=self.wishes.is_blind)
-            self.ranks.update("")
+            self.ranks.show(Content(""))
             return
         self._take_pair(pair_id, self.loader.find_pair(pair_id))
-        place, ids = self.list.place, self.list.ids
-        ahead = pair_actions.find_unjudged(self, 1)
-        near = [pair_id, *([] if ahead is None else [ids[ahead]]), *ids[place + 1 : place + 2]]
-        self.loader.load_pairs(list(dict.fromkeys(near)))
+        unjudged = pair_actions.find_unjudged(self, 1)
+        near = [self.list.place, *([] if unjudged is None else [unjudged]), *self.list.list_next_places()]
+        self.loader.load_pairs(list(dict.fromkeys(self.list.ids[place] for place in near)))
 
     def _take_rows(self, rows: Sequence[PairRow]) -> None:
         self.list.put_rows(rows)
@@ -215,8 +215,10 @@ class PairsScreen(StoreScreen[PairsWant, PairsData]):
         self.pair.show_pair(pair, self.list.number_of(pair_id), mark, is_blind=is_blind)
         rows = build_rank_rows(pair.detail)
         self.ranks.display = not is_blind
-        self.ranks.update(build_rank_table(rows, pair.detail))
-        self.ranks.border_title = f"ranks of the {len(rows)} responses"
+        table = build_rank_table(rows, pair.detail)
+        self.ranks.show(table)
+        self.ranks.set_height(table.plain.count("\n") + 3)
+        self.ranks.set_titles(f"ranks of the {len(rows)} responses")
         self.views.show_pair(pair)
 
     def _show_mark(self, pair_id: int) -> None:
@@ -255,10 +257,6 @@ class PairsScreen(StoreScreen[PairsWant, PairsData]):
         """Filter by this text; one without meaning is told and leaves the filter as it was."""
         self.filter_bar.set_problem(self.wishes.set_filter(text))
         self.refresh_data()
-
-    def on_pair_list_moved(self) -> None:
-        """Another pair."""
-        self.show_pair()
 
     def on_pair_list_chosen(self) -> None:
         """Read it: on a narrow screen in place of the list."""

@@ -13,27 +13,32 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static
 
 from cream_tui.notices import Alert
 from cream_tui.run_reader import RunData, RunReader, RunWant
 from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.screens.help import AlertsScreen
-from cream_tui.screens.run_questions import ask_fork, ask_metric, ask_stop, resume, tabulate
+from cream_tui.screens.run_questions import (
+    ask_fork,
+    ask_metric,
+    ask_stop,
+    describe_metric,
+    list_other_metrics,
+    resume,
+    tabulate,
+)
 from cream_tui.targets import PairsTarget, RunTarget, Target
-from cream_tui.text import make_visible
-from cream_tui.views.panels import list_panels, name_metric
-from cream_tui.views.run import describe_state, find_peak, list_stage_rows, tell_notice
-from cream_tui.views.run_alerts import RunAlert, find_alerts, summarise_alerts
+from cream_tui.views.panels import list_panels
+from cream_tui.views.run import Notice, describe_state, find_peak, tell_notice
+from cream_tui.views.run_alerts import RunAlert, find_alerts
 from cream_tui.widgets.chart_grid import ChartGrid
 from cream_tui.widgets.log_view import LogView
-from cream_tui.widgets.run_panes import ModelList, TextPane, lay_out_stage_table
+from cream_tui.widgets.run_notice import RunNotice
+from cream_tui.widgets.run_panes import RunPanes
 from cream_tui.widgets.stage_timeline import StageTimeline
 from cream_tui.widgets.usage_panel import UsagePanel, summarise_usage
 
-_NOTICE_STYLES = {"error": "$error", "warning": "$warning", "information": "$foreground 80%"}
 _STATUS = {
     "log": "/ searches, n and N go on, G follows; escape goes back to the charts",
     "config": "y copies the text; escape goes back to the charts",
@@ -56,10 +61,8 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         Binding("z", "zoom", "One chart", id="run.zoom"),
         Binding("m", "pick_metric", "Metrics", id="run.metrics"),
         Binding("X", "next_axis", "X axis", id="run.axis"),
-        Binding("s", "next_scale", "Scale", id="run.scale"),
         Binding("plus,equals_sign", "smooth(1)", "Smoother", show=False, id="run.smoother"),
         Binding("minus", "smooth(-1)", "Less smooth", show=False, id="run.rougher"),
-        Binding("o", "outliers", "Leave outliers out, or not", show=False, id="run.outliers"),
         Binding("O", "view('log')", "Log", id="run.log"),
         Binding("slash", "search", "Search the log", show=False, id="run.search"),
         Binding("n", "find(1)", "Next match", show=False, id="run.next_match"),
@@ -81,13 +84,12 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         self._picked: tuple[str, ...] = ()
         self._wished_model: str | None = None
         self._alerts: list[RunAlert] = []
-        self._notice = Static(id="notice")
+        self._notice = RunNotice(id="notice")
         self._stages = StageTimeline(id="stages")
         self.charts = ChartGrid(id="charts")
         self.log_view = LogView(id="log")
         self._usage = UsagePanel(id="usage")
-        self._text = TextPane(id="text")
-        self._models = ModelList(id="models")
+        self._panes = RunPanes(id="panes")
 
     def compose_body(self) -> Iterable[Widget]:
         """What is wrong, the stages, the charts, the log and what it takes; full panes in their place."""
@@ -97,8 +99,7 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         with Horizontal(id="bottom"):
             yield self.log_view
             yield self._usage
-        yield self._text
-        yield self._models
+        yield self._panes
 
     # Reading and showing ---------------------------------------------------------------------------------------------
 
@@ -121,12 +122,12 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         title = f"{snapshot.run.name}  {describe_state(snapshot)}"
         self.top_bar.set_texts(title, summarise_usage(data.usage) if not snapshot.is_over else "")
         self._alerts = find_alerts(snapshot, {t: counts for (t, name), counts in data.taus.items() if name == "anchor"})
-        self._show_notice(data)
+        self._notice.set_notice(tell_notice(snapshot, data.waits_for), self._alerts)
         self._stages.set_snapshot(snapshot)
         self.charts.show_data(data)
         self.log_view.set_lines(data.log, data.log_changed)
         self._usage.set_usage(data.usage, find_peak(data.attempts, snapshot.rows))
-        self._show_pane(data)
+        self._panes.show_data(data)
         if self._wished_model is not None:
             self.charts.choose_iteration(int(self._wished_model[1:]))
             self._wished_model = None
@@ -135,54 +136,19 @@ class RunScreen(StoreScreen[RunWant, RunData]):
     def show_nothing(self) -> None:
         """There is no run to show."""
         self.top_bar.set_texts("no run")
-        self._set_notice(Content("No run is chosen. 1 lists the runs, enter opens one; 5 starts a new one."))
+        self._notice.set_notice(Notice("information", ("No run is chosen. 1 lists the runs, 5 starts a new one.",)))
 
     def show_fault(self, message: str) -> None:
         """The run is gone, or the store cannot be read."""
-        self._set_notice(Content.styled(f"✗ {make_visible(message)}", "$error"))
+        self._notice.set_notice(Notice("error", (message,)))
 
     def open_target(self, target: Target) -> None:
         """A run, at the iteration of a model."""
         if isinstance(target, RunTarget):
             self._wished_model = target.model
 
-    def _show_notice(self, data: RunData) -> None:
-        lines: list[Content] = []
-        notice = tell_notice(data.snapshot, data.waits_for)
-        if notice is not None:
-            style = _NOTICE_STYLES[notice.kind]
-            mark = {"error": "✗ ", "warning": "! "}.get(notice.kind, "")
-            first, *rest = notice.lines
-            lines += [Content.styled(mark + make_visible(first), f"{style} bold")]
-            lines += [Content.styled("  " + make_visible(line), style) for line in rest]
-        elif self._alerts:
-            lines.append(Content.styled(make_visible(summarise_alerts(self._alerts)), "$warning"))
-        self._set_notice(Content("\n").join(lines))
-
-    def _set_notice(self, content: Content) -> None:
-        self._notice.display = bool(content.plain)
-        if content != self._notice.content:
-            self._notice.update(content)
-
-    def _show_pane(self, data: RunData) -> None:
-        if self._view == "config":
-            text = Content(make_visible(data.config, keep_newlines=True))
-            self._text.set_content("configuration, and where the run came from", text)
-        elif self._view == "stages":
-            self._text.set_content("stages", lay_out_stage_table(list_stage_rows(data.snapshot, data.attempts)))
-        elif self._view == "models":
-            self._models.set_models(data.checkpoints, data.snapshot.results)
-
     def _show_status(self) -> None:
-        self.status_line.set_text(_STATUS.get(self._view) or self.charts.read_out() or self._describe_look())
-
-    def _describe_look(self) -> str:
-        look, pages = self.charts.look, self.charts.pages
-        place = "one chart (z shows all)" if pages.zoomed else f"charts {pages.page + 1}/{pages.n_pages} (PgDn)"
-        parts = [place, f"x {look.axis}"]
-        parts += [f"smooth {look.smoothing:g}"] if look.smoothing else []
-        parts += ["zoomed (0 shows all)"] if look.window else []
-        return "   ".join([*parts, "[ ] move the cursor"])
+        self.status_line.set_text(_STATUS.get(self._view) or self.charts.read_out() or self.charts.describe())
 
     # Charts ----------------------------------------------------------------------------------------------------------
 
@@ -216,21 +182,11 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         self.charts.next_axis()
         self._show_status()
 
-    def action_next_scale(self) -> None:
-        """Linear, log y, log x, both."""
-        self.charts.next_scale()
-
     def action_smooth(self, step: int) -> None:
         """More or less."""
         self.charts.look.smooth(step)
         self.charts.draw()
         self._show_status()
-
-    def action_outliers(self) -> None:
-        """In or out of the y range."""
-        is_clipped = self.charts.toggle_outliers()
-        if is_clipped is not None:
-            self.cream.tell("outliers are left out" if is_clipped else "outliers are shown")
 
     def action_pick_metric(self) -> None:
         """Choose a chart, or add any metric."""
@@ -251,12 +207,11 @@ class RunScreen(StoreScreen[RunWant, RunData]):
 
     def list_palette(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
         """Every chart and metric of the run."""
-        for panel in self.charts.panels.values():
+        panels = tuple(self.charts.panels.values())
+        for panel in panels:
             yield f"Chart {panel.title}", "Show this chart", partial(self.charts.show_panel, panel.key)
-        known = {(info.stage, info.name) for info in (self.data.series if self.data else ())}
-        charted = {key for panel in self.charts.panels.values() for key in panel.needed}
-        for stage, name in sorted(known - charted):
-            yield f"Metric {name} ({stage})", "Add its chart", partial(self._take_metric, name_metric(stage, name))
+        for key in list_other_metrics(panels, self.data.series if self.data else ()):
+            yield f"Metric {describe_metric(key)}", "Add its chart", partial(self._take_metric, key)
 
     # Panes -----------------------------------------------------------------------------------------------------------
 
@@ -270,13 +225,14 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         self.remove_class(f"-view-{self._view}")
         self.add_class(f"-view-{view}")
         self._view = view
-        if self.data is not None:
-            self._show_pane(self.data)
-        target: dict[str, Widget] = {"log": self.log_view.lines, "models": self._models}
         if view == "charts":
             self.charts.focus_panel()
+        elif view == "log":
+            self.log_view.lines.focus()
         else:
-            target.get(view, self._text).focus()
+            self._panes.bring(view)
+            if self.data is not None:
+                self._panes.show_data(self.data)
         self._show_status()
         self.refresh_data()
 
@@ -297,7 +253,7 @@ class RunScreen(StoreScreen[RunWant, RunData]):
 
     def on_option_list_option_selected(self) -> None:
         """The pairs that the model made."""
-        model = self._models.get_model()
+        model = self._panes.get_model()
         if self.data is None or model is None:
             return
         iteration = int(model.name[1:])
@@ -332,7 +288,7 @@ class RunScreen(StoreScreen[RunWant, RunData]):
     def action_fork(self) -> None:
         """Go on from one of its models with other settings."""
         if self.data is not None:
-            model = self._models.get_model() if self._view == "models" else None
+            model = self._panes.get_model() if self._view == "models" else None
             ask_fork(self.cream, self.data.snapshot, self.data.checkpoints, None if model is None else model.name)
 
     def action_alerts(self) -> None:
@@ -367,11 +323,8 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         """The folder of the highlighted model, the configuration, the log, or the values at the cursor."""
         if self.data is None:
             return None
-        model = self._models.get_model()
-        if self._view == "models" and model is not None:
-            return Copied(model.folder, f"folder of {model.name}")
-        if self._view in ("config", "stages"):
-            return Copied(self._text.content.plain, self._view)
+        if self._view in RunPanes.NAMES:
+            return self._panes.get_copy()
         if self._view == "log" or self.log_view.lines.has_focus:
             return Copied("\n".join(line.text for line in self.data.log), "log")
         text = self.charts.read_out()
@@ -384,15 +337,12 @@ class RunScreen(StoreScreen[RunWant, RunData]):
 
     def save_view(self) -> dict[str, Any]:
         """How the charts are looked at."""
-        look = self.charts.look
-        return {"axis": look.axis, "smoothing": look.smoothing, "picked": list(self._picked)}
+        return {**self.charts.look.save(), "picked": list(self._picked)}
 
     def restore_view(self, view: dict[str, Any]) -> None:
         """Look at the charts as the last time."""
-        look, smoothing, picked = self.charts.look, view.get("smoothing"), view.get("picked")
-        look.set_axis(str(view.get("axis")))
-        if isinstance(smoothing, (int, float)) and 0 <= smoothing < 1:
-            look.smoothing = float(smoothing)
+        self.charts.look.restore(view)
+        picked = view.get("picked")
         if isinstance(picked, list):
             self._picked = tuple(key for key in picked if isinstance(key, str) and ":" in key)
             self.charts.set_panels(list_panels(picked=self._picked))

@@ -173,8 +173,7 @@ def pin(screen: RunsScreen) -> None:
     record = screen.under_cursor
     if record is None:
         return
-    former = screen.list.baseline
-    before = None if former is None else former.run.run_id
+    before = screen.list.baseline_id
     after = None if record.run.run_id == before else record.run.run_id
     _set_baseline(screen, before, after)
     what = f"pinning {record.run.name}" if after is not None else f"unpinning {record.run.name}"

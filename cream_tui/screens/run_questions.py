@@ -73,11 +73,9 @@ def ask_metric(
     then: Callable[[str], None],
 ) -> None:
     """Choose a chart that there is, or any other metric of the run; ``then`` gets its key."""
-    known = sorted({(info.stage, info.name) for info in series})
-    charted = {key for panel in panels for key in panel.needed}
     choices = [(panel.key, f"{panel.title}  (chart)") for panel in panels if panel.key not in picked]
-    choices += [(key, f"{_name(key)}  take this chart away") for key in picked]
-    choices += [(key, _name(key)) for key in (name_metric(*pair) for pair in known if pair not in charted)]
+    choices += [(key, f"{describe_metric(key)}  take this chart away") for key in picked]
+    choices += [(key, describe_metric(key)) for key in list_other_metrics(panels, series)]
 
     def take(key: str | None) -> None:
         if key is not None:
@@ -108,6 +106,13 @@ def tabulate(data: RunData, panel: Panel, drawn: Sequence[DrawnLine], axis: str)
     return Table(f"{data.snapshot.run.name}-{panel.key.replace(':', '-')}", columns, rows) if rows else None
 
 
-def _name(key: str) -> str:
+def list_other_metrics(panels: Sequence[Panel], series: Sequence[SeriesInfo]) -> list[str]:
+    """Keys of the metrics that no panel shows."""
+    charted = {key for panel in panels for key in panel.needed}
+    return [name_metric(*key) for key in sorted({(info.stage, info.name) for info in series} - charted)]
+
+
+def describe_metric(key: str) -> str:
+    """A metric as a person reads it."""
     stage, _, metric = key.partition(":")
     return f"{metric} ({stage})"

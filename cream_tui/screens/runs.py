@@ -155,11 +155,8 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
 
     def get_copy(self) -> Copied | None:
         """Names of the chosen runs."""
-        chosen = self.list.list_chosen(self.table.cursor_key)
-        if not chosen:
-            return None
-        what = "the name" if len(chosen) == 1 else f"{len(chosen)} names"
-        return Copied(" ".join(shlex.quote(record.run.name) for record in chosen), what)
+        names = [shlex.quote(record.run.name) for record in self.chosen]
+        return Copied(" ".join(names), "the name" if len(names) == 1 else f"{len(names)} names") if names else None
 
     def get_table(self) -> Table | None:
         """Every field of the runs that the filter leaves, and the keys they are grouped by."""
@@ -192,25 +189,13 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
                 self.table.focus()
         if is_empty:
             self.query_one("#runs-empty", Static).update(tell_start(self.has_demo_started, self.cream.store_option))
-        if self.table.cursor_key is None and self.cream.current_run_id is not None:
-            self.table.put_cursor(self.cream.current_run_id)
         self.table.set_sorted(self.list.sort_key, is_descending=self.list.is_descending)
         self.table.set_rows(self.list.rows)
         self.filter_bar.set_problem(self.list.problem.message if self.list.problem is not None else None)
         self.filter_bar.set_facts(self.list.describe_view())
-        self._update_frame()
-        self._look_at_cursor()
-
-    def _look_at_cursor(self) -> None:
-        baseline = self.list.baseline
-        self.close_up.look_at(self.table.cursor_row, None if baseline is None else baseline.run.run_id)
-
-    def _update_frame(self) -> None:
         self.top_bar.set_texts(self.list.describe_states(), str(self.cream.root))
-        parts = [f"{len(self.list.selected)} selected"] if self.list.selected else []
-        baseline = self.list.baseline
-        parts += [f"baseline {baseline.run.name}"] if baseline is not None else []
-        self.status_line.set_text("   ".join(parts) or ("" if self._is_empty else LEGEND))
+        self.status_line.set_text(self.list.describe_marks() or ("" if is_empty else LEGEND))
+        self.close_up.look_at(self.table.cursor_row, self.list.baseline_id)
 
     def _list_words(self) -> tuple[Vocabulary, Mapping[str, Sequence[str]]]:
         return build_vocabulary(self.list.facts), self.list.list_values()
@@ -287,7 +272,7 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         """Another run is looked at."""
         if isinstance(self.table.cursor_row, RunRow):
             self.cream.current_run_id = event.key
-        self._look_at_cursor()
+        self.close_up.look_at(self.table.cursor_row, self.list.baseline_id)
 
     def on_row_table_chosen(self) -> None:
         """A double click opens."""

@@ -26,8 +26,8 @@ _N_TITLE_SETTINGS = 2
 # Metrics of which more, or less, is better whatever the method; all others have no better side.
 _HIGHER = frozenset({"accuracy", "label_accuracy", "correct_rate"})
 _LOWER = frozenset({"truncated_rate", "empty_rate", "extraction_failure_rate", "n_missing"})
-# The loss is another function of the same pairs for every C: less is better within one method only.
-_LOWER_WITHIN_METHOD = frozenset({"loss"})
+# The loss is another function of the same pairs for every C and beta: less is better within one loss only.
+_LOSSES = frozenset({"loss"})
 
 Metric = tuple[str, str]
 # What a comparison shows first: stage and name.
@@ -193,7 +193,7 @@ def find_direction(name: str) -> int:
     stem = name.partition("/")[0]
     if stem in _HIGHER:
         return 1
-    return -1 if stem in _LOWER or stem in _LOWER_WITHIN_METHOD else 0
+    return -1 if stem in _LOWER or stem in _LOSSES else 0
 
 
 def order_metrics(metrics: Iterable[Metric]) -> list[Metric]:
@@ -218,13 +218,13 @@ def build_summary(
     """
     if metrics is None:
         metrics = order_metrics(metric for found in values.values() for metric in found)
-    is_one_method = not _find_method_differences(arms)
+    is_one_loss = not _find_loss_differences(arms)
     rows = []
     for stage, name in metrics:
         cells = [_build_cell(arm, values, (stage, name)) for arm in arms]
         if any(cells):
             direction = find_direction(name)
-            if name in _LOWER_WITHIN_METHOD and not is_one_method:
+            if name in _LOSSES and not is_one_loss:
                 direction = 0
             rows.append(SummaryRow(stage, name, _add_deltas(cells, baseline, direction)))
     return rows
@@ -317,22 +317,32 @@ def _strip_lineage(lineage_json: str) -> Any:
 
 
 def _title_arms(groups: Sequence[Sequence[RunRow]]) -> list[str]:
-    """The name of a run that is alone, else the settings in which the arm differs from the others."""
-    configs = [_strip(load_config(group[0].config_json)) for group in groups]
-    differences = find_differences(configs)
-    is_by_method = len({group[0].method for group in groups}) > 1
+    """The name of a run that is alone; of several runs the settings in which they differ from others together."""
+    several = [group for group in groups if len(group) > 1]
+    differences = find_differences([_strip(load_config(group[0].config_json)) for group in several])
+    is_by_method = len({group[0].method for group in several}) > 1
     keys = [key for key in differences if not (is_by_method and key.startswith("method."))]
     titles = []
-    for k, group in enumerate(groups):
+    for group in groups:
+        if len(group) == 1:
+            titles.append(group[0].name)
+            continue
         words = [group[0].method] if is_by_method or not keys else []
-        words += [f"{key.rpartition('.')[2]}={format_setting(differences[key][k])}" for key in keys[:_N_TITLE_SETTINGS]]
-        title = " ".join(words) + (" ..." if len(keys) > _N_TITLE_SETTINGS else "")
-        titles.append(group[0].name if len(group) == 1 else title)
+        for key in keys[:_N_TITLE_SETTINGS]:
+            words.append(f"{key.rpartition('.')[2]}={format_setting(differences[key][several.index(group)])}")
+        titles.append(" ".join(words) + (" ..." if len(keys) > _N_TITLE_SETTINGS else ""))
     return [
         f"{title} ({group[0].name})" if titles.count(title) > 1 else title
         for title, group in zip(titles, groups, strict=True)
     ]
 
 
-def _find_method_differences(arms: Sequence[SeedArm]) -> dict[str, list[Any]]:
-    return find_differences([{"method": load_config(arm.runs[0].config_json).get("method")} for arm in arms])
+def _find_loss_differences(arms: Sequence[SeedArm]) -> dict[str, list[Any]]:
+    settings = []
+    for arm in arms:
+        config = load_config(arm.runs[0].config_json)
+        training = config.get("training") or {}
+        settings.append(
+            {key: training.get(key) for key in ("beta", "dpo_reference")} | {"method": config.get("method")}
+        )
+    return find_differences(settings)

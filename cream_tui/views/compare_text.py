@@ -159,16 +159,16 @@ def build_summary_table(
         base = row.cells[baseline]
         iteration = None if base is None else base.iteration
         parts.append([describe_cell(row.metric, cell, iteration) for cell in row.cells])
+    # Durations and sizes are long words: they do not set the widths, and go without their spread.
+    aligned = [found for row, found in zip(rows, parts, strict=True) if row.stage != "cost"]
     widths = [
-        tuple(max((len(found[k][part]) for found in parts), default=0) for part in range(4)) for k in range(len(arms))
+        tuple(max((len(found[k][j]) for found in aligned), default=0) for j in range(4)) for k in range(len(arms))
     ]
-    table = [
-        TableRow(
-            "/".join(row.metric),
-            (((title_metric(row.metric), "value"),), *(_align(found[k], widths[k]) for k in range(len(arms)))),
-        )
-        for row, found in zip(rows, parts, strict=True)
-    ]
+    table = []
+    for row, found in zip(rows, parts, strict=True):
+        join = _join if row.stage == "cost" else _align
+        cells = [join(texts, own) for texts, own in zip(found, widths, strict=True)]
+        table.append(TableRow("/".join(row.metric), (((title_metric(row.metric), "value"),), *cells)))
     return [TableColumn((("metric", "label"),)), *heads], table
 
 
@@ -267,6 +267,12 @@ def _align(parts: tuple[str, str, str, str], widths: tuple[int, ...]) -> Cell:
     if widths[3]:
         spans.append((f" {delta.rjust(widths[3])}", "label"))
     return tuple(spans)
+
+
+def _join(parts: tuple[str, str, str, str], widths: tuple[int, ...]) -> Cell:
+    value, star, _, delta = parts
+    spans = [(value.rjust(widths[0]), "value"), (star, "chosen")]
+    return (*spans, (f" {delta}", "label")) if delta else tuple(spans)
 
 
 def _show_setting(value: Any, place: int, base: Any, baseline: int) -> Cell:

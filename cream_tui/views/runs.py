@@ -115,6 +115,11 @@ class RunList:
         """The pinned run."""
         return next((record for record in self.records if record.run.is_baseline), None)
 
+    @property
+    def baseline_id(self) -> str | None:
+        """The pinned run's id."""
+        return None if self.baseline is None else self.baseline.run.run_id
+
     def take(self, table: RunTable) -> None:
         """Show what was read; what a person changed meanwhile stays until a reading shows it."""
         self._read_at = table.read_at
@@ -276,6 +281,12 @@ class RunList:
         states = [record.state for record in self.records]
         counts = ((states.count(state), state) for state in ("running", "queued", "stale"))
         return ", ".join(f"{n} {state}" for n, state in counts if n) or "no run is live"
+
+    def describe_marks(self) -> str:
+        """How many runs are selected, and which is pinned."""
+        parts = [f"{len(self.selected)} selected"] if self.selected else []
+        parts += [f"baseline {self.baseline.run.name}"] if self.baseline is not None else []
+        return "   ".join(parts)
 
     def tabulate(self) -> tuple[tuple[str, ...], list[list[Any]]]:
         """Every field of the runs that the filter leaves, and the keys they are sorted and grouped by: names, rows."""

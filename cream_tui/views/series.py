@@ -109,11 +109,13 @@ class Timeline:
         spans: By position in the plan.
         models: For M0, M1, ... as far as they exist or are in training, their places by axis.
         started_at: Origin of the wall axis, seconds since the epoch; None before anything began.
+    ended_at: When the last stage ended so far.
     """
 
     spans: Mapping[int, StageSpan]
     models: tuple[Mapping[str, float], ...]
     started_at: float | None
+    ended_at: float | None = None
 
     def place(self, points: Points, axis: str) -> Floats:
         """The x of each point."""
@@ -137,6 +139,13 @@ class Timeline:
             if axis in model:
                 marks[model[axis]] = f"M{index}"
         return sorted(marks.items())
+
+    def find_end(self, axis: str) -> float:
+        """Where the axis ends as far as the stages tell: at the model that is done or in training."""
+        end = max((model[axis] for model in self.models if axis in model), default=0.0)
+        if axis == "wall" and self.started_at is not None and self.ended_at is not None:
+            end = max(end, self.ended_at - self.started_at)
+        return end
 
     def find_iteration(self, axis: str, x: float) -> int:
         """The iteration in which an x lies: that of the last model at or before it."""
@@ -196,7 +205,8 @@ def build_timeline(
         spans[stage.position] = StageSpan(
             stage.position, stage.iteration, stage.name, stage.label, n_steps, low=low, high=high
         )
-    return Timeline(spans, tuple(models), origin)
+    ends = [stage.finished_at for stage in stages if stage.finished_at is not None]
+    return Timeline(spans, tuple(models), origin, max(ends, default=None))
 
 
 def count_trained_tokens(measures: Mapping[int, Mapping[str, float]], epochs: float) -> dict[int, float]:

@@ -19,7 +19,7 @@ from cream_tui.shared_reader import AnswersData, SampledDetail, Source
 from cream_tui.text import make_visible
 from cream_tui.units import format_count, format_number
 from cream_tui.views.columns import Cell, Column, RowCells
-from cream_tui.views.shared_prompts import SIDES, AnsweredItem, Outcome, SampledItem, count_outcomes
+from cream_tui.views.shared_prompts import SIDES, AnsweredItem, Outcome, Relation, SampledItem, count_outcomes
 from cream_tui.widgets.row_table import RowTable
 from db.compare_reads import PromptSide, SampledText, SharedIteration
 
@@ -136,7 +136,10 @@ class AnswersView(Vertical):
         """The texts of a sampled prompt, if it still is under the cursor."""
         if self.current != item or detail.prompt is None:
             return
-        self._prompt.update(_lay_out_prompt(detail.prompt.text, detail.prompt.answer))
+        prompt = _lay_out_prompt(detail.prompt.text, detail.prompt.answer)
+        if item.relation is not None:
+            prompt = Content.assemble(prompt, ("pairs  ", "$foreground 60%"), (item.relation.value, "bold"), "\n")
+        self._prompt.update(prompt)
         self._baseline.update(_lay_out_side(self._titles[0], item.baseline, detail.baseline))
         self._run.update(_lay_out_side(self._titles[1], item.run, detail.run))
 
@@ -146,13 +149,14 @@ class AnswersView(Vertical):
         return [
             "--answers",
             *(["--model", model] if model is not None else []),
-            *(["--only", self.side] if self.side is not None else []),
+            *(["--only", str(self.side)] if self.side in SIDES else []),
         ]
 
     def action_next_side(self) -> None:
-        """Wins, losses, ties, all."""
-        ways: tuple[str | None, ...] = (None, *SIDES)
-        self.side = ways[(ways.index(self.side) + 1) % len(ways)]
+        """Wins, losses, ties; where pairs are compared, the pairs that are alike; all."""
+        relations = {item.relation.value for item in self.items if isinstance(item, SampledItem) and item.relation}
+        ways = [None, *SIDES, *(relation.value for relation in Relation if relation.value in relations)]
+        self.side = ways[(ways.index(self.side) + 1) % len(ways)] if self.side in ways else None
         self._fill()
 
     def action_step_source(self, step: int) -> None:
@@ -229,15 +233,14 @@ def _get_outcome(item: Item) -> Outcome | None:
 
 def _is_on(item: Item, side: str) -> bool:
     outcome = _get_outcome(item)
-    return outcome is not None and outcome.side == side
+    if side in SIDES:
+        return outcome is not None and outcome.side == side
+    return isinstance(item, SampledItem) and item.relation is not None and item.relation.value == side
 
 
 def _build_cells(item: Item) -> RowCells:
     word, style = _WORDS[_get_outcome(item)]
-    text = make_visible(item.prompt)
-    if isinstance(item, SampledItem) and item.relation is not None:
-        text = f"{item.relation.value}: {text}"
-    return RowCells((Cell(word, style), Cell(text)))
+    return RowCells((Cell(word, style), Cell(make_visible(item.prompt))))
 
 
 def _lay_out_prompt(text: str, gold: str | None) -> Content:
@@ -262,7 +265,7 @@ def _lay_out_text(title: str, text: str, is_right: bool | None, note: str) -> Co
 def _lay_out_side(title: str, side: PromptSide, responses: Sequence[SampledText]) -> Content:
     """The chosen and the rejected response, then the others."""
     facts = [f"{side.n_right} of {side.n_known} right"] if side.n_known else []
-    facts += [f"C {format_number(side.confidence)}"] if side.confidence is not None else []
+    facts += [f"C={format_number(side.confidence)}"] if side.confidence is not None else []
     facts += [side.skip_reason] if side.skip_reason else []
     parts = [
         Content.assemble((make_visible(title), "bold"), (f"  {make_visible('  '.join(facts))}\n", "$foreground 60%"))

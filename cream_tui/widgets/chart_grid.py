@@ -44,6 +44,8 @@ class ChartGrid(Vertical):
         Binding("l", "move_focus(1, 0)", "Chart to the right", show=False, id="run.right"),
         Binding("j,down", "move_focus(0, 1)", "Chart below", show=False, id="run.down"),
         Binding("k,up", "move_focus(0, -1)", "Chart above", show=False, id="run.up"),
+        Binding("s", "next_scale", "Scale", id="run.scale"),
+        Binding("o", "toggle_outliers", "Leave outliers out, or not", show=False, id="run.outliers"),
         Binding("pagedown", "turn(1)", "Next page of charts", show=False, id="run.next_page"),
         Binding("pageup", "turn(-1)", "Previous page of charts", show=False, id="run.previous_page"),
     ]
@@ -185,13 +187,16 @@ class ChartGrid(Vertical):
         data = self._data
         if data is None:
             return
-        for key in self.pages.visible:
-            cell, panel = self._cells[key], self.panels[key]
+        visible = self.pages.visible
+        for key in visible:
+            self._drawn[key] = draw_panel(self.panels[key], data.points, data.timeline, self.look.axis)
+        self.look.fit(data.timeline, (line for key in visible for line in self._drawn[key]))
+        for key in visible:
+            cell = self._cells[key]
             if isinstance(cell, Histogram):
                 self._draw_histogram(cell, key)
             else:
-                self._drawn[key] = draw_panel(panel, data.points, data.timeline, self.look.axis)
-                self.look.draw(cell, panel, self._drawn[key], data.timeline)
+                self.look.draw(cell, self.panels[key], self._drawn[key], data.timeline)
         self._write_figures()
 
     def _write_figures(self) -> None:
@@ -209,6 +214,15 @@ class ChartGrid(Vertical):
         if found is None or self._data is None or self.look.cursor_x is None:
             return ""
         return read_out(found[0], found[1], self._data.timeline, self.look.cursor_x)
+
+    def describe(self) -> str:
+        """Which charts are in sight, and how they are looked at."""
+        look, pages = self.look, self.pages
+        parts = ["one chart (z shows all)" if pages.zoomed else f"charts {pages.page + 1}/{pages.n_pages} (PgDn)"]
+        parts += [f"x {look.axis}"]
+        parts += [f"smooth {look.smoothing:g}"] if look.smoothing else []
+        parts += ["zoomed (0 shows all)"] if look.window else []
+        return "   ".join([*parts, "[ ] move the cursor"])
 
     # The histogram ---------------------------------------------------------------------------------------------------
 
@@ -298,17 +312,16 @@ class ChartGrid(Vertical):
             self.choose_iteration(iteration)
         self.draw()
 
-    def next_scale(self) -> None:
+    def action_next_scale(self) -> None:
         """Take the next scale for the focused chart."""
         key = self.focused_key
         if key is not None:
             self.look.scales[key] = (self.look.scales.get(key, 0) + 1) % len(SCALES)
             self.draw()
 
-    def toggle_outliers(self) -> bool | None:
-        """Leave outliers of the focused chart out, or not; whether they are left out now, None without a chart."""
+    def action_toggle_outliers(self) -> None:
+        """Leave outliers of the focused chart out, or not."""
         cell = self._cells.get(self.focused_key or "")
-        if not isinstance(cell, Chart):
-            return None
-        cell.is_clipped = not cell.is_clipped
-        return cell.is_clipped
+        if isinstance(cell, Chart):
+            cell.is_clipped = not cell.is_clipped
+            self.notify("outliers are left out" if cell.is_clipped else "outliers are shown", timeout=2)

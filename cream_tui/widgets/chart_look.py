@@ -5,15 +5,16 @@ Knows panels and the chart widget. Must not know which charts are in sight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from cream_tui.charts.axes import Guide, Mark
 from cream_tui.charts.chart import Chart
 from cream_tui.charts.scales import Axis, Range
-from cream_tui.charts.series import Series
+from cream_tui.charts.series import Series, smooth
 from cream_tui.views.panels import DrawnLine, Panel
 from cream_tui.views.series import AXES, Timeline
 
@@ -47,6 +48,17 @@ class ChartLook:
         self.cursor_x = self.window = None
         self._ends.clear()
 
+    def save(self) -> dict[str, Any]:
+        """What is to be found again, as JSON."""
+        return {"axis": self.axis, "smoothing": self.smoothing}
+
+    def restore(self, view: Mapping[str, Any]) -> None:
+        """Take up what ``save`` gave; nonsense is ignored."""
+        self.set_axis(str(view.get("axis")))
+        smoothing = view.get("smoothing")
+        if isinstance(smoothing, (int, float)) and 0 <= smoothing < 1:
+            self.smoothing = float(smoothing)
+
     def set_axis(self, axis: str) -> None:
         """Take an x axis; cursor and window have no place on it."""
         if axis in AXES:
@@ -63,35 +75,42 @@ class ChartLook:
         end = self._ends.get(self.axis, 0.0)
         self.window = None if window is None or window[1] - window[0] >= 0.999 * end else window
 
+    def fit(self, timeline: Timeline, drawn: Iterable[DrawnLine]) -> None:
+        """Let the x axis hold these lines: the same for all charts, so that one cursor means one place.
+
+        Its end moves in steps, not with every point.
+        """
+        known = timeline.find_end(self.axis)
+        end = max([known, *(float(line.xs[-1]) for line in drawn)])
+        if end > self._ends.get(self.axis, 0.0):
+            is_first = self.axis not in self._ends
+            self._ends[self.axis] = end if is_first or end <= known else end * _GROWTH
+
     def draw(self, chart: Chart, panel: Panel, drawn: Sequence[DrawnLine], timeline: Timeline) -> None:
         """Set a chart to show a panel's lines."""
         is_y_log, is_x_log, scale_name = SCALES[self.scales.get(panel.key, 0)]
-        marks = timeline.list_marks(self.axis)
-        extent = self._find_extent([x for x, _ in marks], [float(line.xs[-1]) for line in drawn])
+        extent = (0.0, self._ends[self.axis]) if self.axis in self._ends else None
         chart.title = f"{panel.title}  {scale_name}".rstrip()
         chart.empty_text = panel.empty
         chart.x_axis = X_AXES[self.axis]
         chart.x_log, chart.y_log = is_x_log, is_y_log
         chart.y_range = None if is_y_log else panel.y_range
-        chart.smoothing = self.smoothing if panel.is_by_step else 0.0
         chart.x_window = self.window or (None if is_x_log else extent)
         chart.cursor_x = self.cursor_x
-        chart.set_marks([Mark(x, name) for x, name in marks])
+        chart.set_marks([Mark(x, name) for x, name in timeline.list_marks(self.axis)])
         chart.set_guides([Guide(y, label) for y, label in panel.guides])
-        chart.set_series([_build_series(panel, line) for line in drawn])
-
-    def _find_extent(self, marks: Sequence[float], ends: Sequence[float]) -> Range | None:
-        """The same for all charts, so that one cursor means one place; its end moves in steps, not with every point."""
-        mark, end = max(marks, default=0.0), max([*marks, *ends], default=0.0)
-        if end > self._ends.get(self.axis, 0.0):
-            is_first = self.axis not in self._ends
-            self._ends[self.axis] = end if is_first or end <= mark else end * _GROWTH
-        return (0.0, self._ends[self.axis]) if self.axis in self._ends else None
+        chart.set_series([_build_series(panel, line, self.smoothing) for line in drawn])
 
 
-def _build_series(panel: Panel, line: DrawnLine) -> Series:
+def _build_series(panel: Panel, line: DrawnLine, smoothing: float) -> Series:
+    ys = line.points.value
     if not panel.is_by_step:
-        return Series(line.line.label, line.xs, line.points.value, line.low, line.high, is_points=True)
-    # Trainings of two iterations are two curves: a gap parts them.
+        return Series(line.line.label, line.xs, ys, line.low, line.high, is_points=True)
+    # Trainings of two iterations are two curves: a gap parts them, and none is smoothed into the next.
     ends = np.flatnonzero(np.diff(line.points.position)) + 1
-    return Series(line.line.label, np.insert(line.xs, ends, line.xs[ends]), np.insert(line.points.value, ends, np.nan))
+    smooth_ys = None
+    if smoothing > 0:
+        smooth_ys = np.concatenate([smooth(part, smoothing) for part in np.split(ys, ends)])
+        smooth_ys = np.insert(smooth_ys, ends, np.nan)
+    xs, ys = np.insert(line.xs, ends, line.xs[ends]), np.insert(ys, ends, np.nan)
+    return Series(line.line.label, xs, ys, smooth_ys=smooth_ys)

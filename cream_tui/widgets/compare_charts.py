@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -19,7 +20,7 @@ from cream_tui.charts.chart import Chart
 from cream_tui.charts.scales import Range
 from cream_tui.charts.series import Series
 from cream_tui.views.compare import Metric
-from cream_tui.views.compare_selection import Selection
+from cream_tui.views.compare_selection import N_COLOURS, Selection
 from cream_tui.views.compare_series import ArmCurve, build_arm_curve, is_pointwise
 from cream_tui.views.compare_text import title_metric
 from cream_tui.views.series import AXES, Points, Timeline
@@ -246,9 +247,7 @@ class CompareCharts(Horizontal):
     def on_chart_window_changed(self, event: Chart.WindowChanged) -> None:
         """All charts show that."""
         event.stop()
-        extent = self._find_extent()
-        is_whole = event.window is None or (extent and event.window[1] - event.window[0] >= 0.999 * extent[1])
-        self._window = None if is_whole else event.window
+        self._window = event.window
         self._look()
 
     # Drawing ---------------------------------------------------------------------------------------------------------
@@ -276,12 +275,13 @@ class CompareCharts(Horizontal):
             chart.x_axis = X_AXES[self.axis]
             chart.x_log, chart.y_log = is_x_log, is_y_log
             chart.smoothing = 0.0 if any(curve.is_points for curve in curves) else self.smoothing
-            chart.x_window = self._window or (None if is_x_log else extent)
+            chart.x_window = self._window
             chart.cursor_x = self.cursor_x
             active = selection.current.letter
             chart.active_series = next((curve.title for curve in curves if curve.letter == active), "")
             chart.set_marks(marks)
-            chart.set_series([_build_series(curve, selection.colours) for curve in curves])
+            series = [_build_series(curve, selection.colours) for curve in curves]
+            chart.set_series([_span(extent), *series] if series and extent is not None else series)
 
     def read_values(self, metric: Metric) -> list[tuple[ArmCurve, float | None]]:
         """The values at the cursor, of the arms that are drawn."""
@@ -321,3 +321,8 @@ def _build_series(curve: ArmCurve, colours: Mapping[str, int]) -> Series:
         colour=colours[curve.letter],
         is_points=curve.is_points,
     )
+
+
+def _span(extent: Range) -> Series:
+    """Nothing to see: gives all charts the same x axis, so that one cursor and one window mean one place."""
+    return Series("", np.array(extent), np.full(2, np.nan), is_faint=True, marker=" ", colour=N_COLOURS)

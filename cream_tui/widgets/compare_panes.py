@@ -102,7 +102,7 @@ class ComparePanes(Horizontal):
             hidden=selection.hidden,
         )
         columns, lines = build_summary_table(selection.arms, rows, heads, baseline=baseline)
-        self.summary.set_table(columns, lines, active=selection.cursor + 1)
+        self.summary.set_table(columns, lines, active=selection.cursor + 1, kept=baseline + 1)
         title = "last values: no cursor" if kind == "cursor" and charts.cursor_x is None else KINDS[kind]
         self.summary.border_title = f"summary   t {title}"
         self.summary.border_subtitle = f"* best   + − to the baseline {selection.arms[baseline].letter}"
@@ -114,7 +114,7 @@ class ComparePanes(Horizontal):
         heads = build_heads(selection.single_arms, colours=selection.colours, baseline=base, cursor=place)
         heads = [replace(head, subtitle=()) for head in heads]
         columns, lines, n_differing, n = build_settings_table(runs, heads, baseline=base, is_all=self.is_all_settings)
-        self.settings.set_table(columns, lines, active=place + 1)
+        self.settings.set_table(columns, lines, active=place + 1, kept=base + 1)
         self.settings.border_title = f"settings   {n_differing} of {n} differ"
         self.settings.border_subtitle = "u differences only" if self.is_all_settings else "u all"
 

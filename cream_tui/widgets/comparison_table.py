@@ -59,19 +59,23 @@ class ComparisonTable(FrameView):
         self._columns: tuple[TableColumn, ...] = ()
         self._rows: tuple[TableRow, ...] = ()
         self._widths: tuple[int, ...] = ()
-        self._active = 0
+        self._active = self._kept = 0
+        self._n_left = self._n_right = 0  # columns out of sight
         self._top = 0
         self._wanted: str | None = None
         self._empty_text = empty_text
         self.cursor = 0
 
-    def set_table(self, columns: Sequence[TableColumn], rows: Sequence[TableRow], *, active: int) -> None:
+    def set_table(
+        self, columns: Sequence[TableColumn], rows: Sequence[TableRow], *, active: int, kept: int = 0
+    ) -> None:
         """Show these rows; the cursor stays on its row.
 
         Args:
             active: The column that is to be in sight, from 1.
+            kept: The column that stays in sight beside the first; 0: none does.
         """
-        self._columns, self._rows, self._active = tuple(columns), tuple(rows), active
+        self._columns, self._rows, self._active, self._kept = tuple(columns), tuple(rows), active, kept
         self._widths = tuple(_measure(column, [row.cells[k] for row in rows]) for k, column in enumerate(columns))
         known = [row.key for row in rows]
         if self._wanted in known:
@@ -158,10 +162,10 @@ class ComparisonTable(FrameView):
             if row < n_head:
                 for k, x, cell_width in places:
                     _write_cell(frame, row, x, cell_width, getattr(self._columns[k], read))
-        if places and places[-1][0] + 1 < len(self._columns):
+        if self._n_right:
             frame.put(0, width - 1, _MORE_RIGHT, "cursor")
-        if len(places) > 1 and places[1][0] > 1:
-            frame.put(0, places[1][1] - 1, _MORE_LEFT, "cursor")
+        if self._n_left and len(places) > 2:
+            frame.put(0, places[2][1] - 1, _MORE_LEFT, "cursor")
         for row, line in enumerate(self._rows[self._top : self._top + room], n_head):
             if self._top + row - n_head == self.cursor and self.has_focus:
                 frame.put(row, 0, _CURSOR, "cursor")
@@ -179,12 +183,20 @@ class ComparisonTable(FrameView):
         if self._is_text:
             n = len(widths) - 1
             widths = (first_width, *(min(w, max(_LEAST_WIDTH, (width - left) // max(1, n) - _GAP)) for w in widths[1:]))
-        start = 1
-        while start < self._active and left + _sum(widths[start : self._active + 1]) > width:
-            start += 1
+        order = [k for k in range(1, len(widths)) if k != self._kept]
         places, x = [(0, 1, first_width)], left
-        for k in range(start, len(self._columns)):
-            if x + widths[k] > width and k > start:
+        if self._kept:
+            places.append((self._kept, x, min(widths[self._kept], width - x)))
+            x += widths[self._kept] + _GAP
+        last = order.index(self._active) if self._active in order else 0
+        start = 0
+        while start < last and x + _sum([widths[k] for k in order[start : last + 1]]) > width:
+            start += 1
+        self._n_left, self._n_right = start, 0
+        for place, k in enumerate(order[start:], start):
+            # A number that is cut is another number: only a column that stands alone may be.
+            if x + widths[k] > width and place > start:
+                self._n_right = len(order) - place
                 break
             places.append((k, x, min(widths[k], width - x)))
             x += widths[k] + _GAP

@@ -27,9 +27,9 @@ class FilterInput(Input):
     """The input: tab completes the term at the cursor, escape takes the text back to what it was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "complete", "Complete", show=False, id="filter.complete"),
-        Binding("escape", "leave(False)", "Leave the filter as it was", show=False, id="filter.revert"),
-        Binding("enter,down", "leave(True)", "Back to the list", show=False, id="filter.keep"),
+        Binding("tab", "complete", "Complete", id="filter.complete"),
+        Binding("enter,down", "leave(True)", "Back to the list", id="filter.keep"),
+        Binding("escape", "leave(False)", "As it was", id="filter.revert"),
     ]
 
     class CompletionAsked(Message):
@@ -154,7 +154,7 @@ class FilterBar(Vertical):
         """Give the keys back."""
         event.stop()
         if not event.is_kept:
-            pass
+            self._input.value = self._before
         self.post_message(self.Left(self))
 
     def on_descendant_focus(self) -> None:

@@ -1,4 +1,4 @@
-"""What is shown in place of the pair: all responses with both rankings, tau over the pairs, and plain texts.
+"""What is shown in place of the pair: all responses with both rankings, and tau over the pairs.
 
 Knows charts and texts. Must not know the store. Charts bring numpy, so that this module is imported when the first of
 these views is opened.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
@@ -17,6 +17,7 @@ from cream_tui.charts.histogram import Histogram, build_bins
 from cream_tui.charts.slope import SlopeChart, SlopeItem
 from cream_tui.units import format_signed
 from cream_tui.views.pair_ranks import STAND_IN_ITERATION, RankRow, build_rank_rows
+from cream_tui.widgets.content_pane import ContentPane
 from cream_tui.widgets.pair_text import Look, build_responses
 from db.pair_detail import PairDetail
 from engine.method.agreement import compute_tau_null
@@ -24,30 +25,14 @@ from engine.method.agreement import compute_tau_null
 _BAR_HINT = "left and right choose a bar, enter keeps its pairs; ─ is what chance would give"
 
 
-class TextAside(VerticalScroll):
-    """A text that scrolls."""
-
-    def __init__(self, title: str, *, id: str) -> None:
-        super().__init__(id=id, classes="pane aside")
-        self.border_title = title
-        self.text = Static(classes="text")
-
-    def compose(self) -> Iterable[Widget]:
-        """The text."""
-        yield self.text
-
-    def show_text(self, content: Content) -> None:
-        """Show a text."""
-        self.text.update(content)
-
-
 class ResponsesAside(Vertical):
     """Both rankings as a slope chart, and every response in full below it."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, classes="aside")
+        self._shown: int | None = None
         self.slope = SlopeChart(id="pair-slope")
-        self.texts = TextAside("responses", id="pair-responses-text")
+        self.texts = ContentPane(id="pair-responses-text", classes="pane")
 
     def compose(self) -> Iterable[Widget]:
         """From top to bottom."""
@@ -57,16 +42,18 @@ class ResponsesAside(Vertical):
     def show_detail(self, detail: PairDetail, look: Look) -> None:
         """Show a pair's responses; in blind mode without their rankings."""
         rows = build_rank_rows(detail)
+        is_other, self._shown = self._shown != detail.view.pair_id, detail.view.pair_id
         self.slope.display = not look.is_blind and any(row.current_rank is not None for row in rows)
         if self.slope.display:
             items = _list_slopes(rows)
             previous = (
                 "M0 (log-lik)" if detail.view.iteration == STAND_IN_ITERATION else f"M{detail.view.iteration - 1}"
             )
-            self.slope.styles.height = len(items) + 1
+            if self.slope.styles.height is None or self.slope.styles.height.value != len(items) + 1:
+                self.slope.styles.height = len(items) + 1
             self.slope.set_items(items, (previous, f"M{detail.view.iteration}"))
         self.texts.border_title = f"{len(rows)} responses to this prompt"
-        self.texts.show_text(build_responses(detail, rows, look))
+        self.texts.show(build_responses(detail, rows, look), to_top=is_other)
 
     def focus_text(self) -> None:
         """Let the arrow keys scroll the texts."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -85,9 +85,6 @@ class PairList(ScrollView, can_focus=True):
         Binding("enter", "choose", "Read the pair", show=False, id="pairs.open"),
     ]
 
-    class Moved(Message):
-        """The cursor stands on another pair."""
-
     class Chosen(Message):
         """Enter or a second click on the pair under the cursor."""
 
@@ -107,6 +104,8 @@ class PairList(ScrollView, can_focus=True):
         self.is_descending = False
         self.mark_of: Callable[[int], Mark] = lambda _: NO_MARK
         self.number_of: Callable[[int], int | None] = lambda _: None
+        # Called at once, not by a message, so that list and pair change in one frame.
+        self.on_move: Callable[[], None] = lambda: None
         self._rows: OrderedDict[int, PairView] = OrderedDict()
         self._asked: tuple[int, ...] = ()
 
@@ -137,7 +136,7 @@ class PairList(ScrollView, can_focus=True):
         self._ask()
         self.refresh()
 
-    def put_rows(self, rows: Iterable[PairView]) -> None:
+    def put_rows(self, rows: Sequence[PairView]) -> None:
         """Take rows that were asked for."""
         for row in rows:
             self._rows[row.pair_id] = row
@@ -146,7 +145,11 @@ class PairList(ScrollView, can_focus=True):
             self._rows.popitem(last=False)
         self._asked = ()
         self._ask()
-        self.refresh()
+        first, last = self._find_sight()
+        came = {row.pair_id for row in rows}
+        for place in range(first, last):
+            if self.ids[place] in came:
+                self.refresh_place(place)
 
     def forget_rows(self) -> None:
         """Drop all rows: another run is shown."""
@@ -166,7 +169,12 @@ class PairList(ScrollView, can_focus=True):
         else:
             self.refresh()
         self._ask()
-        self.post_message(self.Moved())
+        self.on_move()
+
+    def list_next_places(self) -> list[int]:
+        """Where the next keys may lead: a line or a page on, a line back."""
+        steps = (1, self._page, -1)
+        return [self.place + step for step in steps if 0 <= self.place + step < len(self.ids)]
 
     def refresh_place(self, place: int) -> None:
         """Draw one line anew."""
@@ -187,7 +195,7 @@ class PairList(ScrollView, can_focus=True):
 
     def action_page(self, step: int) -> None:
         """Move by what is in sight."""
-        self.action_move(step * max(1, self.size.height - 2))
+        self.action_move(step * self._page)
 
     def action_go(self, place: int) -> None:
         """Move to a place; below 0 counts from the end."""
@@ -249,6 +257,10 @@ class PairList(ScrollView, can_focus=True):
         return [c for c in COLUMNS if width >= c.from_width and not (self.is_blind and c.is_telling)]
 
     @property
+    def _page(self) -> int:
+        return max(1, self.size.height - 2)
+
+    @property
     def _number_width(self) -> int:
         return max(4, len(str(len(self.ids))) + 1)
 
@@ -300,14 +312,12 @@ class PairList(ScrollView, can_focus=True):
             self.scroll_to(y=first, animate=False, immediate=True, force=True)
 
     def _ask(self) -> None:
-        """Ask for the rows in sight and a page to either side, if one in sight is missing."""
+        """Ask for the rows in sight and a page to either side, as soon as one of them is missing."""
         first, last = self._find_sight()
-        if all(self.ids[place] in self._rows for place in range(first, last)):
-            return
         page = max(1, last - first)
         near = self.ids[max(0, first - page) : min(len(self.ids), last + page)]
         missing = tuple(pair_id for pair_id in near if pair_id not in self._rows)
-        if missing != self._asked:
+        if missing and missing != self._asked:
             self._asked = missing
             self.post_message(self.RowsWanted(missing))
 

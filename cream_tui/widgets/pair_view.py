@@ -8,20 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static
 
 from cream_tui.views.pair_judging import NO_MARK, Mark
 from cream_tui.views.pair_ranks import build_rank_rows
 from cream_tui.widgets import pair_text
+from cream_tui.widgets.content_pane import ContentLine, ContentPane
 from cream_tui.widgets.pair_text import Look
 from cream_tui.word_diff import WordDiff, turn
 from db.pair_detail import PairDetail
 
 MODES = ("side", "unified", "plain")
-NO_WRAP = "-no-wrap"
+# Of the height, for the prompt with its border.
+_PROMPT_SHARE = 0.25
+_BORDERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,32 +32,6 @@ class LoadedPair:
 
     detail: PairDetail
     diff: WordDiff | None
-
-
-class ResponsePane(VerticalScroll):
-    """A bordered text that scrolls, together with the pane that it is tied to."""
-
-    def __init__(self, *, id: str, title: str = "") -> None:
-        super().__init__(id=id, classes="pane text-pane")
-        self.border_title = title
-        self.text = Static(classes="text")
-        self.tied: ResponsePane | None = None
-
-    def compose(self) -> Iterable[Widget]:
-        """The text."""
-        yield self.text
-
-    def set_text(self, content: Content, *, to_top: bool) -> None:
-        """Show a text, from its beginning if it is another one."""
-        self.text.update(content)
-        if to_top:
-            self.scroll_home(animate=False, immediate=True)
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Take the tied pane along."""
-        super().watch_scroll_y(old_value, new_value)
-        if self.tied is not None and self.has_focus and self.tied.scroll_y != new_value:
-            self.tied.scroll_to(y=new_value, animate=False, immediate=True)
 
 
 class PairView(Vertical):
@@ -70,13 +46,16 @@ class PairView(Vertical):
         self._mark: Mark = NO_MARK
         self._is_blind = False
         self._shown: int | None = None
-        self.facts, self.orders = Static(id="pair-facts"), Static(id="pair-orders")
-        self.prompt = ResponsePane(id="pair-prompt", title="prompt")
-        self.gold = Static(id="pair-gold")
-        self.left, self.right = ResponsePane(id="pair-left"), ResponsePane(id="pair-right")
+        self.facts, self.orders = ContentLine(id="pair-facts"), ContentLine(id="pair-orders")
+        self.prompt = ContentPane(id="pair-prompt", classes="pane")
+        self.prompt.border_title = "prompt"
+        self.gold = ContentLine(id="pair-gold")
+        self.left, self.right = (ContentPane(id=f"pair-{side}", classes="pane") for side in ("left", "right"))
         self.left.tied, self.right.tied = self.right, self.left
-        self.unified = ResponsePane(id="pair-unified")
-        self.verdict, self.warnings, self.keys = (Static(id=f"pair-{name}") for name in ("verdict", "warnings", "keys"))
+        self.unified = ContentPane(id="pair-unified", classes="pane")
+        self.verdict, self.warnings, self.keys = (
+            ContentLine(id=f"pair-{name}") for name in ("verdict", "warnings", "keys")
+        )
 
     def compose(self) -> Iterable[Widget]:
         """From top to bottom."""
@@ -111,7 +90,7 @@ class PairView(Vertical):
         """Only the verdict line."""
         self._mark = mark
         if self._pair is not None:
-            self.verdict.update(pair_text.build_verdict(self._pair.detail, mark, self._look))
+            self.verdict.show(pair_text.build_verdict(self._pair.detail, mark, self._look))
 
     def next_mode(self) -> str:
         """Take the next way to show both sides that there is room for."""
@@ -124,7 +103,7 @@ class PairView(Vertical):
         """Break long lines, or let the texts scroll sideways."""
         self.is_wrapped = is_wrapped
         for pane in (self.prompt, self.left, self.right, self.unified):
-            pane.set_class(not is_wrapped, NO_WRAP)
+            pane.wrap(is_wrapped)
 
     def scroll_texts(self, share: float) -> None:
         """Scroll the response texts by a share of their height."""
@@ -154,57 +133,59 @@ class PairView(Vertical):
         self.query_one("#pair-sides").display = has_sides and look.mode == "side"
         self.unified.display = not has_sides or look.mode != "side"
         if pair is None:
-            for widget in (self.facts, self.orders, self.gold, self.verdict, self.warnings, self.keys):
-                widget.update("")
+            for line in (self.facts, self.orders, self.gold, self.verdict, self.warnings, self.keys):
+                line.show(Content(""))
             for pane in (self.prompt, self.left, self.right, self.unified):
-                pane.set_text(Content(""), to_top=True)
+                pane.show(Content(""))
             self._shown = None
             return
         detail = pair.detail
         is_other, self._shown = detail.view.pair_id != self._shown, detail.view.pair_id
         self._show_numbers(detail, look)
-        self.prompt.set_text(pair_text.build_plain(detail.view.prompt.strip()), to_top=is_other)
+        self.prompt.show(pair_text.build_plain(detail.view.prompt.strip()), to_top=is_other)
+        self._fit_prompt()
         self._show_sides(pair, look, to_top=is_other)
+
+    def _fit_prompt(self) -> None:
+        """As high as the prompt, up to a share; another height is the only thing that moves the rest."""
+        most = max(3, round(_PROMPT_SHARE * self.size.height))
+        width = self.prompt.scrollable_content_region.width
+        self.prompt.set_height(min(most, self.prompt.count_lines(width) + _BORDERS))
 
     def _show_numbers(self, detail: PairDetail, look: Look) -> None:
         is_short = self.is_narrow
-        self.facts.update(pair_text.build_facts(detail, self._number, look, is_short=is_short))
+        self.facts.show(pair_text.build_facts(detail, self._number, look, is_short=is_short))
         rows = build_rank_rows(detail)
-        self.orders.update(Content("") if look.is_blind else pair_text.build_order_line(rows, detail))
+        self.orders.show(Content("") if look.is_blind else pair_text.build_order_line(rows, detail))
         self.orders.display = is_short and not look.is_blind
-        gold = pair_text.build_gold(detail, look)
-        self.gold.update(gold)
-        self.gold.display = bool(gold.plain)
-        self.verdict.update(pair_text.build_verdict(detail, self._mark, look))
-        warnings = pair_text.build_warnings(detail, look)
-        self.warnings.update(warnings)
-        self.warnings.display = bool(warnings.plain)
-        self.keys.update(pair_text.build_keys(look))
+        self.gold.show(pair_text.build_gold(detail, look))
+        self.verdict.show(pair_text.build_verdict(detail, self._mark, look))
+        self.warnings.show(pair_text.build_warnings(detail, look))
+        self.keys.show(pair_text.build_keys(look))
 
     def _show_sides(self, pair: LoadedPair, look: Look, *, to_top: bool) -> None:
         sides = pair_text.order_sides(pair.detail, is_blind=look.is_blind)
         if sides is None or pair.diff is None:
-            self.unified.border_title = "responses"
+            self.unified.set_titles("responses")
             rows = build_rank_rows(pair.detail)
-            self.unified.set_text(pair_text.build_responses(pair.detail, rows, look), to_top=to_top)
+            self.unified.show(pair_text.build_responses(pair.detail, rows, look), to_top=to_top)
             return
         titles = [pair_text.describe_side(side, look, is_left=side is sides[0]) for side in sides]
         diff = pair.diff if sides[0].is_chosen else turn(pair.diff)
-        self.left.border_title, self.right.border_title = titles
-        self.left.border_subtitle = pair_text.build_diff_facts(diff)
+        facts = pair_text.build_diff_facts(diff)
         if look.mode == "side":
-            self.left.set_text(pair_text.build_side(diff.first, look), to_top=to_top)
-            self.right.set_text(pair_text.build_side(diff.second, look), to_top=to_top)
+            self.left.set_titles(titles[0], facts)
+            self.right.set_titles(titles[1])
+            self.left.show(pair_text.build_side(diff.first, look), to_top=to_top)
+            self.right.show(pair_text.build_side(diff.second, look), to_top=to_top)
         elif look.mode == "unified":
             words = ("left", "right") if look.is_blind else ("chosen", "rejected")
-            self.unified.border_title = f"both in one: {words[0]} (+, underlined) {words[1]} (-, struck out)"
-            self.unified.border_subtitle = pair_text.build_diff_facts(diff)
-            self.unified.set_text(pair_text.build_unified(diff, look), to_top=to_top)
+            self.unified.set_titles(f"both in one: {words[0]} (+, underlined) {words[1]} (-, struck out)", facts)
+            self.unified.show(pair_text.build_unified(diff, look), to_top=to_top)
         else:
-            self.unified.border_title = "one below the other"
-            self.unified.border_subtitle = pair_text.build_diff_facts(diff)
+            self.unified.set_titles("one below the other", facts)
             blocks = [
                 Content.assemble((title, "bold"), "\n", pair_text.build_plain(side.response.text.strip()), "\n")
                 for title, side in zip(titles, sides, strict=True)
             ]
-            self.unified.set_text(Content("\n").join(blocks), to_top=to_top)
+            self.unified.show(Content("\n").join(blocks), to_top=to_top)

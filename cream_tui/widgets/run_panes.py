@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.cells import cell_len
-from textual.containers import VerticalScroll
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from cream_tui.results import ModelResult
+from cream_tui.run_reader import RunData
+from cream_tui.screens.base import Copied
 from cream_tui.text import make_visible
 from cream_tui.units import MISSING, format_interval, format_percent, format_signed
-from cream_tui.views.run import STAGE_COLUMNS
+from cream_tui.views.run import STAGE_COLUMNS, list_stage_rows
 from cream_tui.widgets.stage_timeline import STATE_STYLES
 from db.rows import RunCheckpoint
 
@@ -31,9 +34,9 @@ class TextPane(VerticalScroll, can_focus=True):
         self._text = Static()
         self.content = Content("")
 
-    def compose(self) -> list[Static]:  # type: ignore[override]
+    def compose(self) -> ComposeResult:
         """The text."""
-        return [self._text]
+        yield self._text
 
     def set_content(self, title: str, content: Content) -> None:
         """Show this under a title."""
@@ -71,6 +74,51 @@ class ModelList(OptionList):
         return self.models[place] if place is not None and place < len(self.models) else None
 
 
+class RunPanes(Vertical):
+    """One pane at a time: stages, models or config."""
+
+    NAMES = ("stages", "models", "config")
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.name_in_front = ""
+        self._text = TextPane()
+        self._models = ModelList()
+
+    def compose(self) -> ComposeResult:
+        """Both kinds, of which one is seen."""
+        yield self._text
+        yield self._models
+
+    def bring(self, name: str) -> None:
+        """Bring a pane to the front and give it the focus."""
+        self.name_in_front = name
+        self._models.display = name == "models"
+        self._text.display = not self._models.display
+        (self._models if self._models.display else self._text).focus()
+
+    def show_data(self, data: RunData) -> None:
+        """Fill the pane in front."""
+        if self.name_in_front == "config":
+            text = Content(make_visible(data.config, keep_newlines=True))
+            self._text.set_content("configuration, and where the run came from", text)
+        elif self.name_in_front == "stages":
+            self._text.set_content("stages", lay_out_stage_table(list_stage_rows(data.snapshot, data.attempts)))
+        elif self.name_in_front == "models":
+            self._models.set_models(data.checkpoints, data.snapshot.results)
+
+    def get_model(self) -> RunCheckpoint | None:
+        """The highlighted model, where the models are in front."""
+        return self._models.get_model() if self.name_in_front == "models" else None
+
+    def get_copy(self) -> Copied:
+        """The folder of the highlighted model, or the whole text."""
+        model = self.get_model()
+        if model is not None:
+            return Copied(model.folder, f"folder of {model.name}")
+        return Copied(self._text.content.plain, self.name_in_front)
+
+
 def _describe_model(name: str, result: ModelResult | None, folder: str) -> Content:
     accuracy = None if result is None else result.accuracy
     interval = None if result is None else result.interval
@@ -80,7 +128,7 @@ def _describe_model(name: str, result: ModelResult | None, folder: str) -> Conte
         (f"{name:<4}", "bold"),
         f"accuracy {right:>7} {'(' + format_interval(interval) + ')' if interval else '':<12}",
         f"{_GAP}tau to anchor {anchor:>6}\n",
-        ("    " + make_visible(folder), "$foreground 70%"),
+        ("    " + make_visible(folder), "dim"),
     )
 
 

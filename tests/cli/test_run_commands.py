@@ -266,6 +266,18 @@ def test_the_demo_tells_of_the_one_arm_that_started(
     assert "compare" not in told.out
 
 
+def test_a_detached_demo_prints_its_runs_and_returns(
+    store_root: Path, call: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_run_reader(str(store_root)) as (_, connection):
+        runs = {run.method: run for run in read_runs(connection)}
+    monkeypatch.setattr("engine.runtime.control.start_run", lambda root, config, *, tags: runs[config.method.name])
+    monkeypatch.setattr("cream_tui.commands.run.follow_to_end", None)
+    called = call("demo", "--quick", "--detach", "--store", str(store_root))
+    assert called.code == 0
+    assert called.stdout.split() == [runs["srlm"].run_id, runs["cream"].run_id]
+
+
 def test_a_failed_stage_is_named_once(call: Callable, recorder: Recorder) -> None:
     run = recorder.record("mine", last_label="sample t=1", is_live=True)
     with open_run_reader(str(recorder.store.paths.root)) as (_, connection):

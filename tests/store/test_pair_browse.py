@@ -18,7 +18,6 @@ from db.pair_browse import (
     PAIR_SORTS,
     PairQuery,
     PairView,
-    read_first_pair_ids,
     read_pair_ids,
     read_pair_rows,
     read_tau_counts,
@@ -175,7 +174,6 @@ def test_a_page_comes_in_the_order_of_its_ids_with_texts_cut(many_pairs: tuple[s
         ids = read_pair_ids(c, many_pairs[1], PairQuery())
         page = read_pair_rows(c, many_pairs[1], [ids[2], 987654, ids[0]], n_characters=2)
         assert [(view.prompt_id, view.prompt, view.chosen) for view in page] == [("p2", "as", "sa"), ("p0", "as", "sa")]
-        assert list(read_first_pair_ids(c, many_pairs[1], PairQuery(), 2)) == list(ids[:2])
         assert read_pair_rows(c, "no such run", list(ids)) == []
 
 

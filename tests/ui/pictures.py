@@ -22,6 +22,7 @@ from pathlib import Path
 from driving import press, settle
 
 from cream_tui.app import CreamApp
+from cream_tui.saving import draw_picture
 from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -91,7 +92,7 @@ async def draw(view: View, root: Path) -> str:
             app.theme = view.theme
         await settle(pilot)
         await press(pilot, *view.keys)
-        return _UNIQUE.sub("terminal", app.export_screenshot(title="cream-tui"))
+        return _UNIQUE.sub("terminal", draw_picture(app))
 
 
 def copy_store(folder: Path) -> Path:

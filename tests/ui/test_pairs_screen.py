@@ -467,7 +467,20 @@ async def test_agreement_is_counted_with_its_interval(open_app: OpenApp, target:
 
 def list_revealing(app: CreamApp) -> list[str]:
     text = read_screen(app).lower()
-    words = ("chosen", "rejected", "margin", "tau +", "tau −", "gold", "agree", "swap", "right ", "wrong", "bias", "flip")
+    words = (
+        "chosen",
+        "rejected",
+        "margin",
+        "tau +",
+        "tau −",
+        "gold",
+        "agree",
+        "swap",
+        "right ",
+        "wrong",
+        "bias",
+        "flip",
+    )
     return [word for word in words if word in text]
 
 

@@ -43,6 +43,10 @@ def query(store: Path, sql: str, *parameters: object) -> list[tuple[object, ...]
         return connection.execute(sql, parameters).fetchall()
 
 
+def get_id(store: Path, name: str) -> str:
+    return str(query(store, "SELECT run_id FROM run WHERE name = ?", name)[0][0])
+
+
 async def put_cursor(app: CreamApp, pilot: Pilot[int], name: str) -> None:
     screen = get_screen(app)
     run_id = next(record.run.run_id for record in screen.list.records if record.run.name == name)
@@ -216,7 +220,7 @@ async def test_pin_compares_with_the_baseline_and_is_undone(
 @both_sizes
 async def test_tags_and_notes_of_one_and_of_many_runs(open_app: Any, store: Path, size) -> None:
     query(store, "DELETE FROM run_tag")
-    add_tags(store, [str(query(store, "SELECT run_id FROM run WHERE name = 'srlm-seed0'")[0][0])], ["old"])
+    add_tags(store, [get_id(store, "srlm-seed0")], ["old"])
     tags = "SELECT r.name, t.tag FROM run_tag t JOIN run r USING (run_id) ORDER BY 1, 2"
     async with open_app(size=size) as (app, pilot):
         await put_cursor(app, pilot, "srlm-seed0")
@@ -304,15 +308,15 @@ async def test_a_live_run_is_not_deleted(open_app: Any, performed: list[list[str
 
 @both_sizes
 async def test_where_the_keys_lead(open_app: Any, gone: list[Target], store: Path, size) -> None:
-    (run_id,) = query(store, "SELECT run_id FROM run WHERE name = 'cream-seed0'")[0]
+    run_id = get_id(store, "cream-seed0")
     async with open_app(size=size) as (app, pilot):
         await put_cursor(app, pilot, "cream-seed0")
         await press(pilot, "enter", "n", "N", "F")
-        assert gone == [RunTarget(str(run_id)), LaunchTarget(), LaunchTarget(source_run_id=str(run_id))]
+        assert gone == [RunTarget(run_id), LaunchTarget(), LaunchTarget(source_run_id=run_id)]
         assert "M3, and go its own way" in read_screen(app)
         await write(pilot, "M2")
         await press(pilot, "enter")
-        assert gone[3:] == [LaunchTarget(source_run_id=str(run_id), fork_at="M2")]
+        assert gone[3:] == [LaunchTarget(source_run_id=run_id, fork_at="M2")]
 
 
 async def test_a_live_list_keeps_cursor_and_scroll(open_app: Any, store: Path) -> None:
@@ -335,7 +339,9 @@ async def test_a_live_list_keeps_cursor_and_scroll(open_app: Any, store: Path) -
     for n in range(40):
         add(f"copy-{n:02d}", time.time() - 100 + n)
     async with open_app(size=(80, 24)) as (app, pilot):
-        await put_cursor(app, pilot, "copy-10")
+        await put_cursor(app, pilot, "copy-07")
+        await press(pilot, "up", "up", "up")
+        assert name_cursor(app) == "copy-10"
         table = get_screen(app).table
         lines = read_screen(app).splitlines()
         line = next(n for n, text in enumerate(lines) if "copy-10" in text)
@@ -421,6 +427,15 @@ async def test_copy_command_and_export(open_app: Any) -> None:
         titles = [title for title, _, _ in screen.list_palette()]
         assert "Group runs by method" in titles
         assert "Sort runs by acc %" in titles
+
+
+@both_sizes
+async def test_the_list_opens_at_the_current_run(open_app: Any, store: Path, size) -> None:
+    async with open_app(RunTarget(get_id(store, "cream-seed1")), size=size) as (app, pilot):
+        await press(pilot, "1")
+        assert name_cursor(app) == "cream-seed1"
+        await press(pilot, "down", "2")
+        assert app.current_run_id == get_id(store, "srlm-seed1")
 
 
 async def test_without_colour_the_cursor_is_still_seen(open_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:

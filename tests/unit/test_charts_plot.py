@@ -119,6 +119,16 @@ def test_marks_are_labelled_before_round_values():
     assert lay_out(plot, 40, 8).frame.read_text().count("╎") > 4
 
 
+def test_a_mark_at_the_right_edge_is_labelled_too():
+    for width, label in ((40, "╎M4"), (20, "M4╎")):
+        assert text(replace(PLOT, marks=(Mark(10, "M4"),)), width, 8).splitlines()[-1].endswith(label)
+
+
+def test_charts_over_one_another_are_aligned_whatever_they_show():
+    areas = [lay_out(replace(PLOT, series=series), 60, 20).area for series in ((RISE,), (RISE, FALL))]
+    assert len({(area.left, area.width) for area in areas}) == 1
+
+
 def test_the_cursor_is_labelled_and_dots_its_point():
     lines = text(replace(PLOT, cursor_x=5.0), 40, 12).splitlines()
     column = lines[-3].index("│", 7)
@@ -218,11 +228,11 @@ def test_points_at_the_same_place_stand_side_by_side():
 
 
 def test_a_gap_is_seen():
-    """Values at 0..3 and 7..10 of 0..10 on 54 cells: a line over cells 0-16, one over 37-53."""
+    """Values at 0..3 and 7..10 of 0..10 on 52 cells, 103 steps of a dot: dots 0-31 and 72-103 are cells 0-15, 36-51."""
     ys = np.where((STEPS > 3) & (STEPS < 7), math.nan, 5.0)
     shown = text(replace(PLOT, series=(Series("x", STEPS, ys),)), 60, 9).splitlines()
     [row] = [line[6:] for line in shown[1:-2] if line[6:].strip()]
-    assert [k for k in range(54) if row[k] != " "] == [*range(17), *range(37, 54)]
+    assert [k for k in range(len(row.rstrip())) if row[k] != " "] == [*range(16), *range(36, 52)]
 
 
 # Nothing there, little room, foreign text

@@ -84,7 +84,7 @@ def test_runs_that_differ_in_seed_name_and_threads_are_one_arm() -> None:
     arms = group_by_seed(runs)
     assert [arm.run_ids for arm in arms] == [("id-a", "id-c"), ("id-b",), ("id-d",)]
     assert [arm.letter for arm in arms] == ["A", "B", "D"]
-    assert [arm.title for arm in arms] == ["cream beta=0.1", "b", "d"]
+    assert [arm.title for arm in arms] == ["cream", "b", "d"]
     assert [arm.n_seeds for arm in arms] == [2, 1, 1]
     assert [arm.title for arm in split_runs(runs)] == ["a", "b", "c", "d"]
     assert find_arm(arms, "id-c") == 0
@@ -97,6 +97,18 @@ def test_a_fork_and_another_base_model_are_arms_of_their_own() -> None:
     other_base = build_run("d", seed=3, base_digest="m0-again")
     arms = group_by_seed([build_run("a"), fork, again, other_base])
     assert [arm.run_ids for arm in arms] == [("id-a",), ("id-b", "id-c"), ("id-d",)]
+
+
+def test_arms_are_called_by_what_sets_them_apart() -> None:
+    runs = [build_run(f"{beta}-{seed}", beta=beta, seed=seed) for beta in (0.1, 0.5) for seed in (0, 1)]
+    assert [arm.title for arm in group_by_seed(runs)] == ["beta=0.1", "beta=0.5"]
+    others = [build_run(f"s{seed}", method="srlm", seed=seed) for seed in (0, 1)]
+    assert [arm.title for arm in group_by_seed([*runs, *others])] == [
+        "cream beta=0.1",
+        "cream beta=0.5",
+        "srlm beta=0.1",
+    ]
+    assert [arm.title for arm in group_by_seed([*runs[:2], *others, runs[2]])] == ["cream", "srlm", "0.5-0"]
 
 
 def test_arms_of_one_title_are_told_apart_by_a_run() -> None:
@@ -137,20 +149,21 @@ def test_seeds_of_an_arm_at_other_iterations_have_no_delta() -> None:
     assert (cell.iteration, cell.delta, cell.spread.n) == (None, None, 2)
 
 
-def test_the_loss_has_a_best_within_one_method_only() -> None:
-    """C makes it another function; tau has no better side at all."""
+def test_the_loss_has_a_best_within_one_loss_only() -> None:
+    """C and beta make it another function; tau has no better side at all."""
     loss, tau = ("train", "loss"), ("agree", "tau_previous")
     values = {
         "id-a": {loss: MetricValue(0.5, 1), tau: MetricValue(0.1, 1)},
         "id-b": {loss: MetricValue(0.4, 1), tau: MetricValue(0.2, 1)},
     }
 
-    def find_best(method: str) -> list[list[bool]]:
-        arms = split_runs([build_run("a"), build_run("b", method=method, beta=0.5)])
+    def find_best(method: str, beta: float = 0.1) -> list[list[bool]]:
+        arms = split_runs([build_run("a"), build_run("b", method=method, beta=beta, seed=1)])
         return [[cell.is_best for cell in row.cells if cell] for row in build_summary(arms, values, baseline=0)]
 
     assert find_best("cream") == [[False, False], [False, True]]  # tau comes first
     assert find_best("srlm") == [[False, False], [False, False]]
+    assert find_best("cream", 0.5) == [[False, False], [False, False]]
 
 
 def test_equal_values_have_no_best() -> None:

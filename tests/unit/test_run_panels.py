@@ -24,6 +24,7 @@ from cream_tui.views.panels import (
 )
 from cream_tui.views.series import Points, build_points, build_timeline
 from cream_tui.views.taus import count_taus
+from cream_tui.widgets.chart_look import _build_series
 from cream_tui.widgets.figures import lay_out_figures
 from db.rows import StageRow
 from db.run_series import SeriesColumns, SeriesInfo, TauCount
@@ -280,3 +281,14 @@ def test_many_responses_share_bins() -> None:
 def test_without_taus_there_are_no_bars() -> None:
     assert count_taus([]).counts == ()
     assert set(HISTOGRAMS.values()) == {"previous", "anchor"}
+
+
+def test_each_training_is_a_curve_of_its_own() -> None:
+    """A gap parts two trainings, and the smoothed line of the second begins at its own first value."""
+    (drawn,) = draw_panel(list_panels()[0], LOSS, TIMELINE, "step")
+    series = _build_series(list_panels()[0], drawn, 0.6)
+    assert series.xs.tolist() == [1, 4, 6, 6, 14]
+    assert np.isnan(series.ys[2])
+    assert series.smooth_ys is not None
+    assert series.smooth_ys[[0, 3]].tolist() == pytest.approx([0.9, 0.8])
+    assert _build_series(list_panels()[0], drawn, 0.0).smooth_ys is None

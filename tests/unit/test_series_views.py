@@ -125,6 +125,13 @@ def test_marks_stand_at_the_models_that_exist_or_train() -> None:
     assert timeline.list_marks("wall") == [(0, "M0"), (18, "M1"), (68, "M2")]
 
 
+def test_an_axis_ends_where_the_stages_do() -> None:
+    """The training that goes on has 10 steps after step 14; the last stage to end did so 88 s after the beginning."""
+    timeline = build_timeline(STAGES)
+    assert [timeline.find_end(axis) for axis in ("step", "iteration", "wall")] == [24, 3, 88]
+    assert build_timeline([]).find_end("wall") == 0
+
+
 def test_without_sft_the_first_training_begins_at_m1() -> None:
     stages = [
         describe_stage(0, "evaluate", 0, "evaluate M0"),
