@@ -6,6 +6,7 @@ and stopped by commands in processes of their own, and everything shown is read 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
@@ -106,7 +107,8 @@ class CreamApp(ServiceApp):
                 self.alert(f"keys.yaml: {binding.id} has lost its key {binding.key} to another action")
 
     def on_ready(self) -> None:
-        """The first frame stands: from now on commits are noticed."""
+        """The first frame stands: from now on commits are noticed and garbage is collected."""
+        gc.enable()
         self.link.start()
 
     def exit(self, *arguments: Any, **named: Any) -> None:

@@ -5,6 +5,7 @@ Knows the terminal and targets. Must not know screens. Imports Textual only afte
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ def start_app(store: str | None, target: Target | None = None) -> int:
         UsageProblem: There is no terminal that can show it.
     """
     check_terminal()
+    gc.disable()  # until the first frame stands: nothing that loads is garbage, and looking for it takes 50 ms
     from cream_tui.app import CreamApp
 
     root = find_store_root(store)

@@ -45,15 +45,15 @@ class ValueRange:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The points of a metric of one run by stage and step, SFT left out; each field as long as the others.
+    """The points of a metric of one run by stage and step, SFT left out.
 
     Attributes:
-        at: seconds since the epoch; zeros where times were not asked for.
+        stages: position, iteration and number of points of each stage.
+        at: seconds since the epoch; empty where times were not asked for.
         cursor: the highest metric_id of the store, above which all later points lie.
     """
 
-    position: array[int]
-    iteration: array[int]
+    stages: tuple[tuple[int, int, int], ...]
     step: array[int]
     value: array[float]
     at: array[float]
@@ -196,10 +196,8 @@ def read_curve(c: sqlite3.Connection, run_id: str, stage: str, name: str, *, has
         stage: the kind of stage.
         has_times: whether the times are read, too.
     """
-    position, iteration, step = array("q"), array("q"), array("q")
-    value, at = array("d"), array("d")
-    columns = ("step", "value", "at") if has_times else ("step", "value")
-    gathered = ", ".join(f"json_group_array({column})" for column in columns)
+    found: list[tuple[int, int, int]] = []
+    step, value, at = array("q"), array("d"), array("d")
     with snapshot(c):
         (cursor,) = fetch_rows(c, "SELECT coalesce(max(metric_id), 0) FROM metric")[0]
         stages = fetch_rows(
@@ -209,16 +207,31 @@ def read_curve(c: sqlite3.Connection, run_id: str, stage: str, name: str, *, has
             f"WHERE n.name = ? AND l.run_id = ? AND s.name = ? AND {_NOT_SFT} ORDER BY l.position",
             (name, run_id, stage),
         )
-        for place, t, stage_id, name_id in stages:
-            sql = "FROM (SELECT step, value, at FROM metric WHERE stage_id = ? AND name_id = ? ORDER BY step)"
-            (row,) = fetch_rows(c, f"SELECT {gathered} {sql}", (stage_id, name_id))
-            steps, values, *times = map(json.loads, row)
-            position.extend([place] * len(steps))
-            iteration.extend([t] * len(steps))
-            step.extend(steps)
-            value.extend(values)
-            at.extend(times[0] if times else [0.0] * len(steps))
-    return Curve(position, iteration, step, value, at, int(cursor))
+        for position, iteration, stage_id, name_id in stages:
+            n, first, last, values, times = _gather(c, stage_id, name_id, "value", "at" if has_times else "NULL")
+            if n:
+                found.append((position, iteration, n))
+                is_whole = last - first + 1 == n
+                step.extend(
+                    range(first, last + 1) if is_whole else json.loads(_gather(c, stage_id, name_id, "step")[3])
+                )
+                value.extend(json.loads(values))
+                at.extend(json.loads(times) if has_times else ())
+    return Curve(tuple(found), step, value, at, int(cursor))
+
+
+def _gather(c: sqlite3.Connection, stage_id: int, name_id: int, column: str, other: str = "NULL") -> sqlite3.Row:
+    """Number of steps, first and last, and two columns by step as JSON."""
+    wanted = (
+        f"SELECT step, {column} AS own, {other} AS other FROM metric WHERE stage_id = ? AND name_id = ? ORDER BY step"
+    )
+    second = "NULL" if other == "NULL" else "json_group_array(other)"
+    (row,) = fetch_rows(
+        c,
+        f"SELECT count(*), min(step), max(step), json_group_array(own), {second} FROM ({wanted})",
+        (stage_id, name_id),
+    )
+    return row
 
 
 def read_run_costs(c: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, RunCost]:

@@ -195,7 +195,17 @@ def read_pair_ids(c: sqlite3.Connection, run_id: str, query: PairQuery, *, limit
     else:
         key = _RANKS.get(query.sort, query.sort)
         order = f"({key}) IS NULL, ({key}) {direction}, iteration, position, prompt_id"
-    return _read_ids(c, read_pair_links(c, run_id, query.iteration), query, order, limit)
+    rows = fetch_rows(
+        c,
+        f"{_LINKS} SELECT pair_id FROM (SELECT {_VALUES}, {_SEARCHED} FROM {_BY_STAGE} {_JOINS}) "
+        f"WHERE {_where(query)} ORDER BY {order} LIMIT ?",
+        (
+            _dump_links(read_pair_links(c, run_id, query.iteration)),
+            *query.parameters,
+            -1 if limit is None else limit,
+        ),
+    )
+    return array("q", (row[0] for row in rows))
 
 
 def read_pair_rows(
@@ -229,18 +239,6 @@ def read_tau_counts(c: sqlite3.Connection, run_id: str, query: PairQuery) -> lis
         (_dump_links(read_pair_links(c, run_id, query.iteration)), *query.parameters),
     )
     return [(float(tau), int(n)) for tau, n in rows]
-
-
-def _read_ids(
-    c: sqlite3.Connection, links: Sequence[PairLink], query: PairQuery, order: str, limit: int | None
-) -> array[int]:
-    rows = fetch_rows(
-        c,
-        f"{_LINKS} SELECT pair_id FROM (SELECT {_VALUES}, {_SEARCHED} FROM {_BY_STAGE} {_JOINS}) "
-        f"WHERE {_where(query)} ORDER BY {order} LIMIT ?",
-        (_dump_links(links), *query.parameters, -1 if limit is None else limit),
-    )
-    return array("q", (row[0] for row in rows))
 
 
 def _where(query: PairQuery) -> str:

@@ -109,12 +109,12 @@ class StatusLine(Static):
 
     def __init__(self) -> None:
         super().__init__(id="status-line")
-        self._text: Content | str = ""
+        self._text = Content("")
 
     def set_text(self, text: str | Content) -> None:
         """Show this; a plain text is made visible here."""
         shown = text if isinstance(text, Content) else Content(make_visible(text))
-        if shown != self._text:
+        if not shown.is_same(self._text):
             self._text = shown
             self.refresh()
 
@@ -126,9 +126,8 @@ class StatusLine(Static):
             right = Content.styled(f"✗ {make_visible(app.store_fault)}", "$error")
         elif app.n_new_alerts:
             right = Content.styled(f"! {app.n_new_alerts} new (press !)", "$warning")
-        left = self._text if isinstance(self._text, Content) else Content(self._text)
         room = self.size.width - right.cell_length - 2
-        left = left.truncate(max(0, room), ellipsis=True)
+        left = self._text.truncate(max(0, room), ellipsis=True)
         return Content.assemble(left, " " * max(1, room - left.cell_length + 1), right)
 
 

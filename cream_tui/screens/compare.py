@@ -5,10 +5,8 @@ Knows the view models and the widgets. Must not know SQL: ``CompareReader`` read
 
 from __future__ import annotations
 
-import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +17,7 @@ from textual.widgets import Static
 from cream_tui.charts.chart import Chart
 from cream_tui.compare_reader import CompareData, CompareReader, CompareWant
 from cream_tui.screens.base import Copied, StoreScreen, Table
-from cream_tui.screens.compare_actions import ask_run, pin, tabulate_summary
+from cream_tui.screens.compare_actions import ask_run, build_command, pin, tabulate_summary
 from cream_tui.targets import CompareTarget, PairsTarget, Target
 from cream_tui.views.compare_selection import Selection, select
 from cream_tui.views.compare_series import order_chart_metrics
@@ -28,7 +26,6 @@ from cream_tui.widgets.compare_body import CompareBody
 from cream_tui.widgets.compare_panes import lay_out_empty
 
 if TYPE_CHECKING:
-    from cream_tui.app import CreamApp
     from cream_tui.screens.compare_shared import SharedPrompts
     from cream_tui.widgets.answers_view import AnswersView
 
@@ -59,8 +56,6 @@ class CompareScreen(StoreScreen[CompareWant, CompareData]):
     def __init__(self) -> None:
         super().__init__()
         self._reader = CompareReader()  # only touched by the thread that reads
-        self._early: Future[CompareData | None] | None = None
-        self._early_want: CompareWant | None = None
         self._run_ids: tuple[str, ...] = ()
         self._hidden_ids: frozenset[str] = frozenset()
         self._cursor_id: str | None = None
@@ -103,13 +98,7 @@ class CompareScreen(StoreScreen[CompareWant, CompareData]):
 
     def read(self, connection: sqlite3.Connection, want: CompareWant) -> CompareData:
         """Read on from the last time."""
-        early, self._early = self._early, None
-        data = early.result() if early is not None else None
-        return data if data is not None and self._early_want == want else self._reader.read(connection, want)
-
-    def _read_early(self, app: CreamApp, want: CompareWant) -> CompareData | None:
-        with app.reader() as connection:
-            return None if connection is None else self._reader.read(connection, want)
+        return self._reader.read(connection, want)
 
     def show(self, data: CompareData) -> None:
         """Show what is new."""
@@ -146,10 +135,7 @@ class CompareScreen(StoreScreen[CompareWant, CompareData]):
         if isinstance(target, CompareTarget):
             self._choose(target.run_ids)
             if not self.is_mounted:  # the curves are read while Textual lays out its first frame
-                self._early_want = self.want()
-                executor = ThreadPoolExecutor(1)
-                self._early = executor.submit(self._read_early, self.cream, self._early_want)
-                executor.shutdown(wait=False)
+                self._reader.read_ahead(self.cream.reader, self.want())
 
     def _choose(self, run_ids: Iterable[str]) -> None:
         self._run_ids = tuple(dict.fromkeys(run_ids))
@@ -307,13 +293,8 @@ class CompareScreen(StoreScreen[CompareWant, CompareData]):
         """The command that prints the same."""
         if self.selection is None:
             return None
-        selection = self.selection
-        base = selection.baseline_run
-        names = [base, *(run for run in selection.runs if run is not base)]
-        if self.has_class("-answers") and selection.rival is not None:
-            names = [base, selection.rival]
-        words = ["compare", *(shlex.quote(run.name) for run in names)]
-        return " ".join([*words, *(self.prompts.answers.list_options() if self.has_class("-answers") else ())])
+        options = self.prompts.answers.list_options() if self.has_class("-answers") else None
+        return build_command(self.selection, options)
 
     def get_copy(self) -> Copied | None:
         """Both answers, the row under the cursor, or the values at the cursor."""

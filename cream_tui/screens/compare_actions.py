@@ -6,12 +6,14 @@ Knows the app's dialogs and the views. Must not know the screen: each function g
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cream_tui.screens.base import Table
 from cream_tui.screens.dialogs import Choose
 from cream_tui.views.compare import SeedArm, SummaryRow
+from cream_tui.views.compare_selection import Selection
 from db.annotations import set_baseline
 from db.rows import RunRow
 
@@ -47,6 +49,19 @@ def pin(app: CreamApp, run: RunRow, before: str | None, show: Callable[[str | No
 
     write(after, before)
     app.push_undo(f"the pin of {run.name}", lambda: write(before, after))
+
+
+def build_command(selection: Selection, answers: Sequence[str] | None) -> str:
+    """The command that prints the comparison, the baseline first.
+
+    Args:
+        answers: The options that list answers, of the run that stands against the baseline; None for all runs.
+    """
+    others = [run for run in selection.runs if run is not selection.baseline_run]
+    if answers is not None:
+        others = [run for run in others if run is selection.rival]
+    names = [shlex.quote(run.name) for run in (selection.baseline_run, *others)]
+    return " ".join(["compare", *names, *(answers or ())])
 
 
 def tabulate_summary(arms: Sequence[SeedArm], rows: Sequence[SummaryRow]) -> Table:

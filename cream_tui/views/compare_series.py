@@ -65,13 +65,14 @@ class ArmCurve:
 
 
 def build_curve_points(curve: Curve) -> Points:
-    """The columns as arrays."""
+    """The columns as arrays; times that were not read are zero."""
+    numbers = [n for *_, n in curve.stages]
     return Points(
-        position=np.array(curve.position, dtype=np.int64),
-        iteration=np.array(curve.iteration, dtype=np.int64),
+        position=np.repeat(np.array([position for position, *_ in curve.stages], dtype=np.int64), numbers),
+        iteration=np.repeat(np.array([iteration for _, iteration, _ in curve.stages], dtype=np.int64), numbers),
         step=np.array(curve.step, dtype=np.int64),
         value=np.array(curve.value, dtype=np.float64),
-        at=np.array(curve.at, dtype=np.float64),
+        at=np.array(curve.at, dtype=np.float64) if curve.at else np.zeros(len(curve.value)),
         cursor=curve.cursor,
     )
 

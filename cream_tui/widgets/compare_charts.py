@@ -26,9 +26,9 @@ from cream_tui.views.compare_text import title_metric
 from cream_tui.views.series import AXES, Points, Timeline
 from cream_tui.widgets.chart_look import SCALES, SMOOTHINGS, X_AXES
 
-MOST_CHARTS = 4
 # Below the first width one chart, below the second three.
 _WIDTHS = ((100, 1), (160, 3))
+_MOST_CHARTS = 4
 _GROWTH = 1.2
 
 
@@ -58,7 +58,7 @@ class CompareCharts(Horizontal):
         self._scales: dict[Metric, int] = {}
         self._metrics: tuple[Metric, ...] = ()
         self._first = 0
-        self._charts = tuple(Chart(id=f"compare-chart-{k}") for k in range(MOST_CHARTS))
+        self._charts = [Chart(classes="first-focus")]
         self._drawn: dict[Metric, list[ArmCurve]] = {}
         self._ends: dict[str, float] = {}
         self._selection: Selection | None = None
@@ -66,8 +66,8 @@ class CompareCharts(Horizontal):
         self._timelines: Mapping[str, Timeline] = {}
 
     def compose(self) -> ComposeResult:
-        """As many charts as can ever be seen at once."""
-        self._charts[0].add_class("first-focus")
+        """As many charts as fit; more come where there is room for them."""
+        self._charts += [Chart() for _ in range(self.n_shown - len(self._charts))]
         yield from self._charts
 
     def on_mount(self) -> None:
@@ -90,7 +90,7 @@ class CompareCharts(Horizontal):
         if self.is_zoomed:
             return 1
         width = self.size.width or self.app.size.width
-        return next((n for limit, n in _WIDTHS if width < limit), MOST_CHARTS)
+        return next((n for limit, n in _WIDTHS if width < limit), _MOST_CHARTS)
 
     @property
     def shown_metrics(self) -> tuple[Metric, ...]:
@@ -172,6 +172,12 @@ class CompareCharts(Horizontal):
 
     def _arrange(self) -> None:
         n = max(1, min(self.n_shown, len(self._metrics)))
+        if self.is_mounted and n > len(self._charts):
+            more = [Chart() for _ in range(n - len(self._charts))]
+            for chart in more:
+                chart.is_clipped = self._charts[0].is_clipped
+            self._charts += more
+            self.mount(*more)
         for k, chart in enumerate(self._charts):
             chart.display = k < n
         self.draw()

@@ -168,8 +168,8 @@ def build_verdict(detail: PairDetail, mark: Mark, look: Look) -> Content:
 def build_keys(look: Look) -> Content:
     """What the verdict keys do."""
     keys = [
-        ("a", "left better" if look.is_blind else "agree"),
-        ("s", "right better" if look.is_blind else "swap"),
+        ("a", "left" if look.is_blind else "agree"),
+        ("s", "right" if look.is_blind else "swap"),
         ("t", "tie"),
         ("x", "both bad"),
         ("u", "unsure"),

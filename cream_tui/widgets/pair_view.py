@@ -108,8 +108,9 @@ class PairView(Vertical):
     def scroll_texts(self, share: float) -> None:
         """Scroll the response texts by a share of their height."""
         panes = (self.unified,) if self.shown_mode != "side" else (self.left, self.right)
+        y = panes[0].scroll_target_y + round(share * max(2, panes[0].size.height))
         for pane in panes:
-            pane.scroll_relative(y=round(share * max(2, pane.size.height)), animate=False, immediate=True)
+            pane.scroll_to(y=y, animate=False, immediate=True)
 
     def focus_text(self) -> None:
         """Put the focus on the text of a response."""

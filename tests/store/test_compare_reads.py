@@ -15,6 +15,7 @@ from db.compare_reads import (
     PromptText,
     SampledText,
     ValueRange,
+    read_curve,
     read_last_values,
     read_prompt_text,
     read_run_costs,
@@ -99,6 +100,26 @@ def test_ranges_leave_sft_out(two: Two, c: sqlite3.Connection) -> None:
         (two.first, 0.1, 0.3),
         (two.second, 0.1, 0.2),
     }
+
+
+def test_a_curve_is_a_metric_of_all_iterations(two: Two, c: sqlite3.Connection) -> None:
+    """loss of M2 at the steps 1 and 2; SFT's is left out."""
+    curve = read_curve(c, two.first, "train", "loss", has_times=True)
+    assert (curve.stages, list(curve.step), list(curve.value)) == (((7, 1, 2),), [1, 2], [1.0, 0.5])
+    assert len(curve.at) == 2 and min(curve.at) > 1e9
+    assert curve.cursor == c.execute("SELECT max(metric_id) FROM metric").fetchone()[0]
+    models = read_curve(c, two.first, "evaluate", "accuracy", has_times=False)
+    assert models.stages == ((0, 0, 1), (2, 0, 1), (8, 1, 1))
+    assert (list(models.step), list(models.value), list(models.at)) == ([0, 0, 0], [0.1, 0.2, 0.3], [])
+    assert read_curve(c, two.second, "train", "loss", has_times=False).stages == ()
+    assert read_curve(c, two.first, "train", "nothing", has_times=False).stages == ()
+
+
+def test_a_curve_with_gaps_keeps_its_steps(two: Two, c: sqlite3.Connection) -> None:
+    two.write(two.second, "train M2", [MetricRow("loss", step, step / 7) for step in (3, 10, 4)])
+    curve = read_curve(c, two.second, "train", "loss", has_times=False)
+    assert list(curve.step) == [3, 4, 10]
+    assert list(curve.value) == pytest.approx([3 / 7, 4 / 7, 10 / 7], rel=1e-14)
 
 
 def test_costs_are_of_all_stages_whoever_computed_them(two: Two, c: sqlite3.Connection) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from driving import settle
+from driving import OpenApp, settle
 from textual.pilot import Pilot
 
 from cream_tui.app import CreamApp
@@ -16,8 +16,6 @@ from cream_tui.targets import Target
 
 RECORDED = Path(__file__).parent / "recorded"
 SIZES = ((120, 40), (80, 24))
-
-OpenApp = Callable[..., AbstractAsyncContextManager[tuple[CreamApp, Pilot[int]]]]
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from textual.pilot import Pilot
 
 from cream_tui.app import CreamApp
+
+OpenApp = Callable[..., AbstractAsyncContextManager[tuple[CreamApp, Pilot[int]]]]
 
 
 async def settle(pilot: Pilot[Any]) -> None:

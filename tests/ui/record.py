@@ -16,8 +16,9 @@ from pathlib import Path
 from cream_tui.actions import call_command
 
 FOLDER = Path(__file__).parent / "recorded"
-SMALL = ("iterations=2", "data.prompts_per_iteration=60", "evaluation.items=100")
-SLOW = ("iterations=2", "data.prompts_per_iteration=400", "evaluation.items=100")
+# A learning rate at which a dozen steps a training show what the sandbox shows at full size.
+SMALL = ("data.prompts_per_iteration=120", "evaluation.items=200", "training.learning_rate=3e-4")
+SLOW = ("data.prompts_per_iteration=400", "evaluation.items=200")
 
 
 def main() -> int:

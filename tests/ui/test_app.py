@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import OpenApp
-from driving import press, read_screen, settle
+from driving import OpenApp, press, read_screen, settle
 
 from cream_tui.actions import Outcome
 from cream_tui.app import CreamApp

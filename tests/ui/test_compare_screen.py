@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenApp
-from driving import press, read_screen, settle
+from driving import OpenApp, press, read_screen, settle
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenApp
 from driving import press, read_screen, settle
 from textual.pilot import Pilot
 
@@ -20,6 +20,7 @@ from cream_tui.views.pair_judging import Mark
 from cream_tui.views.pair_ranks import is_turned
 from db.annotations import write_verdict
 
+OpenApp = Callable[..., AbstractAsyncContextManager[tuple[CreamApp, Pilot[int]]]]
 SIZES = [(120, 40), (80, 24)]
 both_sizes = pytest.mark.parametrize("size", SIZES)
 
@@ -420,6 +421,8 @@ async def test_judging_under_a_filter_of_what_is_not_judged(
         screen = get_screen(app)
         ids = list(screen.list.ids)
         await press(pilot, "j", "a")
+        screen.refresh_data()  # as the next commit would
+        await settle(pilot)
         assert list(screen.list.ids) == [ids[0], *ids[2:]]
         assert screen.list.cursor_id == ids[2]
 
@@ -600,10 +603,17 @@ def test_a_view_that_makes_no_sense_is_passed_over(view: dict[str, Any]) -> None
 async def test_a_run_without_pairs_says_what_must_come_first(
     open_app: OpenApp, store: Path, size: tuple[int, int]
 ) -> None:
-    async with open_app(PairsTarget(find_run_id(store, "stopped-early")), size=size) as (app, pilot):
+    run_id = find_run_id(store, "stopped-early")
+    (label,) = query(
+        store,
+        "SELECT l.label FROM run_stage l JOIN stage s USING (stage_id) WHERE l.run_id = ? AND s.state <> 'done' "
+        "ORDER BY l.position LIMIT 1",
+        run_id,
+    )[0]
+    async with open_app(PairsTarget(run_id), size=size) as (app, pilot):
         text = read_screen(app)
         assert "stopped-early has no pairs yet" in text
-        assert "The run is stopped before train M1 (SFT)" in text
+        assert f"The run is stopped before {label}." in text
         await press(pilot, "a", "j", "o", "r", "B", "escape")
 
 
@@ -658,6 +668,26 @@ async def test_wide_and_right_to_left_text_does_not_move_columns(
             assert strip.cell_length == screen.list.size.width
         lines = read_screen(app).split("\n")
         assert "日本語" in lines[4]
+
+
+async def test_long_texts_scroll_together_and_begin_anew_with_the_next_pair(
+    open_app: OpenApp, target: PairsTarget, store: Path
+) -> None:
+    long = "\n".join(f"line {k} " + "word " * 30 for k in range(60))
+    with closing(sqlite3.connect(store / "cream.db")) as connection, connection:
+        connection.execute("UPDATE response SET text = ? || k", (long,))
+    async with open_app(target) as (app, pilot):
+        pair = get_screen(app).pair
+        assert "line 0" in read_screen(app)
+        await press(pilot, "enter", "pagedown")
+        assert pair.left.scroll_y == pair.right.scroll_y > 0
+        assert "line 0 " not in read_screen(app)
+        await press(pilot, "ctrl+u", "ctrl+u", "ctrl+u")
+        assert pair.left.scroll_y == pair.right.scroll_y == 0
+        await press(pilot, "ctrl+d", "j")
+        assert pair.left.scroll_y == pair.right.scroll_y == 0
+        await press(pilot, "w", "right", "right")
+        assert pair.left.scroll_x > 0
 
 
 @both_sizes

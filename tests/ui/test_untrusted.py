@@ -18,8 +18,8 @@ from cream_tui.app import CreamApp
 from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
 
 HOSTILE = (
-    "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x9b31m\x9d0;title\x9c [bold red]markup[/] $error \u202egnihton\u2066\u200b\ufeff\x00\x7f"
-    " \x1bP1;1q\x1b\\ [link=x]a[/] \r over"
+    "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x9b31m\x9d0;title\x9c [bold red]markup[/] $error "
+    "\u202egnihton\u2066\u200b\ufeff\x00\x7f \x1bP1;1q\x1b\\ [link=x]a[/] \r over"
 )
 # What a terminal obeys or hides; the newline is the test's own.
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")

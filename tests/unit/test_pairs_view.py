@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cream_tui.pair_wishes import PairWishes
 from cream_tui.views.pair_judging import (
     Mark,
     MarkLedger,
@@ -297,6 +298,60 @@ def test_halves_part_all_decided_pairs(pairs: list[tuple[str, float]]) -> None:
         assert low.n_total and high.n_total
         assert low.n_total + high.n_total == summary.model.n_total
         assert low.n + high.n == summary.model.n
+
+
+# Wishes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", False),
+        ("landlord", False),
+        ("t:1 flagged:yes -has:verdict", False),
+        ("verdict:agree", True),
+        ("has:tau", True),
+        ("C>0.5", True),
+        ("a or (label:wrong)", True),
+        ("((", False),
+    ],
+)
+def test_which_filters_tell_of_labels(text: str, expected: bool) -> None:
+    wishes = PairWishes()
+    wishes.set_filter(text)
+    assert wishes.is_filter_telling is expected
+
+
+def test_wishes_are_kept_and_taken_up_again() -> None:
+    wishes = PairWishes()
+    assert wishes.set_filter("tau<0") is None
+    wishes.next_order()
+    wishes.is_descending, wishes.iteration = True, 2
+    again = PairWishes()
+    again.restore(wishes.save())
+    assert again.query == wishes.query
+    assert again.query.where and again.query.sort == "tau" and again.query.is_descending
+    assert again.write_command("my run") == "pairs 'my run' --filter 'tau<0' --iteration 2 --sort tau --descending"
+
+
+def test_a_filter_without_meaning_leaves_the_last_one() -> None:
+    wishes = PairWishes()
+    wishes.set_filter("tau<0")
+    before = wishes.query
+    problem = wishes.set_filter("tau<")
+    assert problem is not None and "tau" in problem
+    assert wishes.query == before
+
+
+def test_blind_orders_tell_nothing() -> None:
+    wishes = PairWishes()
+    wishes.next_order()
+    wishes.set_blind(True)
+    seen = {wishes.sort}
+    for _ in ORDERS:
+        wishes.next_order()
+        seen.add(wishes.sort)
+    assert seen == {"position", "flagged"}
 
 
 # The ledger of marks
