@@ -60,4 +60,6 @@ def call_command(words: Sequence[str], root: Path, *, has_no_color: bool = False
         )
     except subprocess.TimeoutExpired:
         return Outcome(1, "", f"`cream-tui {' '.join(words)}` has not ended after {TIMEOUT_S:.0f} s")
+    except (OSError, ValueError) as error:  # too long for a command line, or with a character that none can hold
+        return Outcome(1, "", f"the command cannot be started: {getattr(error, 'strerror', None) or error}")
     return Outcome(ended.returncode, ended.stdout, ended.stderr)

@@ -7,6 +7,7 @@ and stopped by commands in processes of their own, and everything shown is read 
 from __future__ import annotations
 
 import gc
+from asyncio import Lock
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
@@ -18,8 +19,9 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from cream_tui import saving, session
+from cream_tui.end_signals import force_end, heed_signals
 from cream_tui.notices import Alert, RunState, StoreChanged, StoreFault, list_ended
-from cream_tui.palette import PROVIDERS
+from cream_tui.palette import PROVIDERS, Palette
 from cream_tui.screens.base import Copied, StoreScreen
 from cream_tui.services import ServiceApp
 from cream_tui.stores import format_command
@@ -86,14 +88,18 @@ class CreamApp(ServiceApp):
         self._note_run(self._start_target)
         self._states: Mapping[str, RunState] | None = None
         self._told_clashes: set[str] = set()
+        self._moving = Lock()  # held while screens are put on each other or changed
 
     def on_mount(self) -> None:
-        """Keys that the person chose."""
-        from cream_tui.key_list import list_keys
+        """Heed signals, and the keys that the person chose."""
+        if not self.is_headless:
+            heed_signals(self._end_by_signal)
         from cream_tui.keymap import find_keys_file, read_keys
 
         path = find_keys_file()
         if path.is_file():
+            from cream_tui.key_list import list_keys
+
             chosen = read_keys(path, [key.binding_id for key in list_keys()])
             self.set_keymap(chosen.keys)
             for problem in chosen.problems:
@@ -107,9 +113,15 @@ class CreamApp(ServiceApp):
                 self.alert(f"keys.yaml: {binding.id} has lost its key {binding.key} to another action")
 
     def on_ready(self) -> None:
-        """The first frame stands: from now on commits are noticed and garbage is collected."""
+        """The first frame stands: from now on commits are noticed, and garbage is collected."""
+        gc.freeze()  # what has been loaded stays: looking through it takes 20 ms each time
         gc.enable()
         self.link.start()
+
+    def _end_by_signal(self, code: int) -> None:
+        self.finish_writing()
+        force_end(code)
+        self.exit(code)
 
     def exit(self, *arguments: Any, **named: Any) -> None:
         """Remember the view while its screens are still there, then end."""
@@ -143,15 +155,16 @@ class CreamApp(ServiceApp):
 
     async def open_target(self, target: Target) -> None:
         """Go there."""
-        self._note_run(target)
-        mode = _TARGET_MODES[type(target)]
-        while len(self.screen_stack) > 1:
-            await self.pop_screen()
-        await self.switch_mode(mode)
-        screen = self.front
-        if isinstance(screen, StoreScreen):
-            screen.open_target(target)
-            screen.refresh_data()
+        async with self._moving:
+            self._note_run(target)
+            mode = _TARGET_MODES[type(target)]
+            while len(self.screen_stack) > 1:
+                await self.pop_screen()
+            await self.switch_mode(mode)
+            screen = self.front
+            if isinstance(screen, StoreScreen):
+                screen.open_target(target)
+                screen.refresh_data()
 
     def go_to(self, target: Target) -> None:
         """Go there, from a handler that does not wait."""
@@ -159,13 +172,20 @@ class CreamApp(ServiceApp):
 
     async def show_mode(self, mode: str) -> None:
         """Bring a mode to the front as it was left, with the run that the list last pointed at."""
-        if len(self.screen_stack) == 1:
-            await self.switch_mode(mode)
-            self._save_view()
+        async with self._moving:
+            if len(self.screen_stack) == 1:
+                await self.switch_mode(mode)
+                self._save_view()
 
     async def action_mode(self, mode: str) -> None:
         """A digit."""
         await self.show_mode(mode)
+
+    async def action_command_palette(self) -> None:  # type: ignore[override]
+        """Open the palette; it looks for the screen below it, which must not change before it has."""
+        async with self._moving:
+            if not isinstance(self.screen, Palette):
+                await self.push_screen(Palette(id="--command-palette"))
 
     def _build_screen(self, mode: str) -> Screen[Any]:
         module, name = _SCREENS[mode]
@@ -176,6 +196,7 @@ class CreamApp(ServiceApp):
             screen.restore_view(view)
         if _TARGET_MODES[type(self._start_target)] == mode:
             screen.open_target(self._start_target)
+        screen.read_ahead()
         return screen
 
     def _note_run(self, target: Target) -> None:

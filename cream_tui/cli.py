@@ -1,17 +1,20 @@
 """The command table. Bodies live in `cream_tui.commands`, imported inside each command, so that help costs nothing.
 
-Knows names, options and help texts. Must not know what a command does. `main` is the console script.
+Knows names, options and help texts. Must not know what a command does.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from cream_tui import diagnostics
+from cream_tui.launch import leave, run_guarded
 from cream_tui.layout import CreamCommand, CreamGroup, complete_configs, complete_runs
 from cream_tui.options import (
     Answers,
@@ -57,6 +60,7 @@ from cream_tui.options import (
 from cream_tui.record_commands import judge, logs, mark, metrics, queue
 from engine.errors import ExitCode
 
+_PROGRAM = "cream-tui"
 _EPILOG = "\b\nExit codes\n" + "\n".join(f"{int(code):>5}  {meaning}" for code, meaning in diagnostics.EXIT_CODES)
 
 app = typer.Typer(
@@ -512,8 +516,23 @@ def doctor(store: Store = None, json: AsJson = False) -> int:
     return command.doctor(store, as_json=json)
 
 
-def main() -> None:
-    """The console script: run a command and leave with its exit code."""
-    from cream_tui.launch import leave, run_command
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; every error becomes a message."""
+    return run_guarded(partial(_call, arguments))
 
-    leave(run_command(app, sys.argv[1:]))
+
+def main() -> None:
+    """Run the command that the arguments name and leave with its exit code."""
+    leave(run_command(sys.argv[1:]))
+
+
+def _call(arguments: Sequence[str]) -> object:
+    try:
+        return get_command(app).main(args=list(arguments), prog_name=_PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"{context.command_path} --help says how." if context is not None else None
+        diagnostics.fail(error.format_message(), hint)
+        return ExitCode.CONFIGURATION
+    except typer.Abort:
+        return diagnostics.ViewExit.CLOSED

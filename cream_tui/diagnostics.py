@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import traceback
 from enum import IntEnum
 from pathlib import Path
@@ -125,6 +124,8 @@ def _find_exit_code(error: CreamError | store_errors.StoreError | UsageProblem) 
 
 
 def _report_bug(error: BaseException) -> int:
+    import tempfile
+
     text = "".join(traceback.format_exception(error))
     try:
         handle, path = tempfile.mkstemp(prefix="cream-tui-", suffix=".log", text=True)

@@ -1,6 +1,6 @@
 """From arguments to an exit code: one place where every error ends.
 
-Knows Typer's errors and the three packages. Must not know commands.
+Knows the three packages. Must not know commands, nor Typer: the bare program, the app, starts without.
 """
 
 from __future__ import annotations
@@ -8,22 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from importlib import util
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-import typer
-from typer.main import get_command
-
 from cream_tui import diagnostics, output
 from engine.errors import ExitCode
 
-PROGRAM = "cream-tui"
 
-
-def run_command(app: typer.Typer, arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; every error becomes a message."""
+def run_guarded(call: Callable[[], object]) -> int:
+    """Call and return its exit code; every error becomes a message."""
     if sys.stdout is None:  # closed by the caller: what is said then is said to nobody
         sys.stdout = _open_nothing()
     if sys.stderr is None:
@@ -33,18 +28,14 @@ def run_command(app: typer.Typer, arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         check_install()
-        code = get_command(app).main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        code = call()
         output.flush()
-        return int(code or 0)
-    except typer.TyperException as error:
-        return _report_usage(error)
-    except typer.Abort:
-        return int(diagnostics.ViewExit.CLOSED)
     except output.ReaderGone:
         sys.stdout = _open_nothing()
         return int(ExitCode.DONE)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every error ends
         return diagnostics.report(error)
+    return code if isinstance(code, int) else int(ExitCode.DONE)
 
 
 def check_install() -> None:
@@ -78,10 +69,3 @@ def _open_nothing() -> TextIO:
     """A stdout for what is left to say; Python would complain while it closes the old one."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return Path(os.devnull).open("w", encoding="utf-8")
-
-
-def _report_usage(error: typer.TyperException) -> int:
-    context = getattr(error, "ctx", None)
-    hint = f"{context.command_path} --help says how." if context is not None else None
-    diagnostics.fail(error.format_message(), hint)
-    return int(ExitCode.CONFIGURATION)

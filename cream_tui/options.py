@@ -197,7 +197,10 @@ Pin = Annotated[
     bool | None, typer.Option("--pin/--unpin", help="Make it the store's one baseline, or not.", show_default=False)
 ]
 PromptId = Annotated[
-    str, typer.Argument(metavar="PROMPT", help="The prompt's id, or the start of one.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="PROMPT", help="The prompt's id, the start of one, or the pair's number.", show_default=False
+    ),
 ]
 VerdictWord = Annotated[
     str | None,

@@ -6,10 +6,13 @@ Knows bindings and the store's runs. Must not know what an action does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.await_complete import AwaitComplete
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.css.styles import RenderStyles
 from textual.screen import Screen
 
 from cream_tui.targets import RunTarget
@@ -22,11 +25,32 @@ if TYPE_CHECKING:
 _MOST_RUNS = 50
 
 
+class Palette(CommandPalette):
+    """Textual's palette; keys that are typed faster than it opens, lays out its list or closes change nothing."""
+
+    def dismiss(self, result: Any = None) -> AwaitComplete:
+        """Close, unless it is closed already."""
+        if self.is_active:
+            return super().dismiss(result)
+        return AwaitComplete.nothing()  # type: ignore[no-untyped-call, no-any-return]
+
+    def get_component_styles(self, *names: str) -> RenderStyles:
+        """Those of a part; once it is closed, and still gathers, there are none of parts."""
+        try:
+            return super().get_component_styles(*names)
+        except KeyError:
+            return self.styles
+
+    def _action_command_list(self, action: str) -> None:
+        with suppress(KeyError, IndexError):
+            super()._action_command_list(action)
+
+
 class ActionsProvider(Provider):
     """What keys do here; an entry teaches its key."""
 
     def _list(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-        from cream_tui.screens.help import name_key
+        from cream_tui.key_names import name_key
 
         seen: set[str] = set()
         for active in self.screen.active_bindings.values():
@@ -40,7 +64,7 @@ class ActionsProvider(Provider):
     async def discover(self) -> Hits:
         """All actions."""
         for title, name, run in self._list():
-            yield DiscoveryHit(_as_text(title), run, text=title, help=name)
+            yield DiscoveryHit(_as_text(title), run, text=title, help=_as_text(name))
 
     async def search(self, query: str) -> Hits:
         """Actions that match."""
@@ -48,7 +72,7 @@ class ActionsProvider(Provider):
         for title, name, run in self._list():
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, _as_text(title), run, text=title, help=name)
+                yield Hit(score, _as_text(title), run, text=title, help=_as_text(name))
 
 
 class RunsProvider(Provider):
@@ -64,7 +88,7 @@ class RunsProvider(Provider):
             if score > 0 and n_found < _MOST_RUNS:
                 n_found += 1
                 go = partial(cast("CreamApp", self.app).go_to, RunTarget(run_id))
-                yield Hit(score, _as_text(title), go, text=title, help=make_visible(detail))
+                yield Hit(score, _as_text(title), go, text=title, help=_as_text(make_visible(detail)))
 
     async def _read(self) -> list[tuple[str, str, str]]:
         from asyncio import to_thread
@@ -89,7 +113,7 @@ class SettingsProvider(Provider):
         for title, detail, run in self._list():
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, _as_text(title), run, text=title, help=detail)
+                yield Hit(score, _as_text(title), run, text=title, help=_as_text(detail))
 
 
 class ScreenProvider(Provider):
@@ -108,7 +132,7 @@ class ScreenProvider(Provider):
             title = make_visible(title)
             score = matcher.match(title)
             if score > 0:
-                yield Hit(score, _as_text(title), run, text=title, help=make_visible(detail))
+                yield Hit(score, _as_text(title), run, text=title, help=_as_text(make_visible(detail)))
 
 
 def read_run_entries(app: CreamApp) -> list[tuple[str, str, str]]:

@@ -92,8 +92,8 @@ def judge(
 
     \b
     Examples
-      cream-tui judge sandbox 3f2a swap --iteration 2
-      cream-tui judge sandbox 3f2a --flag --note "both miss the unit"
+      cream-tui judge sandbox p3f2a swap --iteration 2
+      cream-tui judge sandbox 12 --flag --note "both miss the unit"
     """
     from cream_tui.commands import judge as command
 

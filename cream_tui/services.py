@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,11 +22,11 @@ from textual.worker import Worker, WorkerState
 from cream_tui import saving, session
 from cream_tui.actions import Outcome, call_command
 from cream_tui.notices import Alert
+from cream_tui.pending_writes import PendingWrite, finish_all
 from cream_tui.store_link import StoreLink
 from cream_tui.targets import Target
 from cream_tui.terminal import build_copy_sequence
 from cream_tui.text import make_visible
-from db.errors import StoreError
 
 _MOST_UNDOS = 100
 _TOAST_S = 4.0
@@ -49,7 +48,8 @@ class ServiceApp(App[int]):
         self.n_new_alerts = 0
         self.link = StoreLink(self.root, self._post)
         self._undos: list[tuple[str, Callable[[], None]]] = []
-        self._writes: deque[tuple[Callable[[], object], Callable[[], None] | None]] = deque()
+        self._writes: deque[PendingWrite] = deque()
+        self.lost_writes: str | None = None
 
     @property
     def has_color(self) -> bool:
@@ -104,28 +104,29 @@ class ServiceApp(App[int]):
 
         One at a time and in the order of the calls, so that of two quick edits the later one counts.
         """
-        self._writes.append((write, on_failure))
+        self._writes.append(PendingWrite(write, on_failure))
         if len(self._writes) == 1:
             self._write_next()
 
     def _write_next(self) -> None:
-        write, on_failure = self._writes[0]
+        pending = self._writes[0]
 
         def finish(problem: str | None) -> None:
+            if not self._writes or self._writes[0] is not pending:  # the app ends
+                return
             self._writes.popleft()
             if problem is not None:
                 self.alert(f"not saved: {problem}", "error")
-                if on_failure is not None:
-                    on_failure()
+                if pending.on_failure is not None:
+                    pending.on_failure()
             if self._writes:
                 self._write_next()
 
-        self.in_background(partial(_try_to_write, write), finish)
+        self.in_background(pending.run, finish)
 
     def finish_writing(self) -> None:
-        """Write what still waits, now: the app ends. The one under way is waited for by Python itself."""
-        for write, _ in list(self._writes)[1:]:
-            _try_to_write(write)
+        """Write what still waits, now: the app ends. What the store did not take is kept to be told."""
+        self.lost_writes = finish_all(self._writes) or self.lost_writes
 
     def in_background(self, work: Callable[[], Any], finish: Callable[[Any], None]) -> None:
         """Call ``work`` in a thread, then ``finish`` with its result in the loop."""
@@ -193,12 +194,3 @@ class ServiceApp(App[int]):
         if self._driver is not None:
             self._driver.write(sequence)
             self._driver.flush()
-
-
-def _try_to_write(write: Callable[[], object]) -> str | None:
-    """What is wrong with the store, if it does not take the write."""
-    try:
-        write()
-    except StoreError as error:
-        return error.message
-    return None

@@ -6,6 +6,7 @@ Knows db.reading and the watcher. Must not know screens.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,7 @@ from pathlib import Path
 from textual.message import Message
 
 from cream_tui.notices import RunState, StoreChanged, StoreFault
-from cream_tui.watcher import Watcher
-from db.errors import StoreError
+from cream_tui.watcher import FileIdentity, Watcher, describe_gone, identify_file
 from db.paths import StorePaths
 from db.reading import fetch_rows, open_reader
 
@@ -25,7 +25,10 @@ class StoreLink:
     def __init__(self, root: Path, post: Callable[[Message], None]) -> None:
         self._root = root
         self._post = post
+        self._database = StorePaths(root).database
+        self._lock = threading.Lock()
         self._free: list[sqlite3.Connection] = []
+        self._file: FileIdentity | None = None  # that the free connections have open
         self._is_open = True
         self._watcher = Watcher(root, self._notice_change, lambda fault: post(StoreFault(fault)))
 
@@ -37,42 +40,54 @@ class StoreLink:
         """Let go of the store; connections still lent are closed when they come back."""
         self._is_open = False
         self._watcher.end()
-        while self._free:
-            self._free.pop().close()
+        self._drop_free()
 
     @contextmanager
     def borrow(self) -> Iterator[sqlite3.Connection | None]:
         """A connection for this thread until the block ends; None while there is no store.
 
         Raises:
-            StoreError: The store is there and cannot be read.
+            StoreError: The store is there and cannot be read, or was there and is gone.
         """
-        try:
-            connection = self._free.pop()
-        except IndexError:
-            if not StorePaths(self._root).database.is_file():
-                yield None
-                return
-            connection = open_reader(self._root)
+        file = identify_file(self._database)
+        if file != self._file:  # an open file that was moved or deleted would be read on, and nobody writes to it
+            self._drop_free()
+        if file is None:
+            if self._file is not None:
+                raise describe_gone(self._database)
+            yield None
+            return
+        self._file = file
+        with self._lock:
+            connection = self._free.pop() if self._free else None
+        connection = open_reader(self._root) if connection is None else connection
         try:
             yield connection
         except BaseException:
             connection.close()
             raise
-        if self._is_open:
-            self._free.append(connection)
-        else:
+        with self._lock:
+            is_kept = self._is_open and file == self._file
+            if is_kept:
+                self._free.append(connection)
+        if not is_kept:
+            connection.close()
+
+    def _drop_free(self) -> None:
+        with self._lock:
+            dropped, self._free = self._free, []
+        for connection in dropped:
             connection.close()
 
     def _notice_change(self) -> None:
-        """In the watcher's thread: read the states of all runs and tell the app."""
+        """In the watcher's thread: read the states of all runs and tell the app.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
         states: dict[str, RunState] | None = None
-        try:
-            with self.borrow() as connection:
-                if connection is not None:
-                    rows = fetch_rows(connection, "SELECT run_id, name, state, error FROM run")
-                    states = {row[0]: RunState(row[1], row[2], row[3]) for row in rows}
-        except StoreError as error:
-            self._post(StoreFault(error.message))
-            return
+        with self.borrow() as connection:
+            if connection is not None:
+                rows = fetch_rows(connection, "SELECT run_id, name, state, error FROM run")
+                states = {row[0]: RunState(row[1], row[2], row[3]) for row in rows}
         self._post(StoreChanged(states))

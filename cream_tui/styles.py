@@ -1,4 +1,4 @@
-"""Colours of states, the same in every table and view. Words of `output` and of rich alike."""
+"""Colours and marks of states, the same in every table and view. Words of `output` and of rich alike."""
 
 from __future__ import annotations
 
@@ -19,4 +19,12 @@ STAGE_STYLES: Mapping[str, str] = {
     "running": "cyan",
     "waiting": "yellow",
     "pending": "dim",
+}
+RUN_MARKS: Mapping[str, str] = {
+    "running": "●",
+    "done": "✓",
+    "failed": "✗",
+    "stopped": "‖",
+    "queued": "◌",
+    "stale": "?",
 }

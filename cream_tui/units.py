@@ -9,6 +9,7 @@ import math
 
 MISSING = "–"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_LEFT_STEPS = ((_HOUR, 300), (600, 60), (_MINUTE, 10), (20, 5), (0, 1))
 
 
 def format_percent(rate: float | None, digits: int = 1) -> str:
@@ -55,6 +56,13 @@ def format_duration(seconds: float | None) -> str:
     if whole < _HOUR:
         return f"{whole // _MINUTE}:{whole % _MINUTE:02d}"
     return f"{whole // _HOUR}:{whole % _HOUR // _MINUTE:02d}:{whole % _MINUTE:02d}"
+
+
+def format_left(seconds: float) -> str:
+    """A time that is an estimate anyway, in steps that grow with it: a clock that ticks is a redraw for nothing."""
+    step = next(step for least, step in _LEFT_STEPS if seconds >= least)
+    rounded = step * round(seconds / step)
+    return format_duration(float(rounded)) if rounded >= _MINUTE else f"{max(1, rounded)} s"
 
 
 def format_age(seconds: float) -> str:

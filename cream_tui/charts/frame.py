@@ -148,6 +148,10 @@ class Frame:
                 yield row, int(part[0]), int(part[-1]) + 1
 
 
+# Beyond so many (combining ones lie on top of each other) a name is cut without counting, which is slow.
+_CHARACTERS_PER_CELL = 4
+
+
 def shorten(text: str, width: int) -> str:
     """The text in at most ``width`` cells; what is left out is the middle, as names differ at their ends."""
     text = make_visible(text)
@@ -156,7 +160,8 @@ def shorten(text: str, width: int) -> str:
     if width < 2:
         return "…"[:width]
     n_tail = (width - 1) // 2
-    head, tail = text, text[::-1]
+    n_most = _CHARACTERS_PER_CELL * width
+    head, tail = text[:n_most], text[-n_most:][::-1]
     while cell_len(head) > width - 1 - n_tail:
         head = head[:-1]
     while cell_len(tail) > n_tail:

@@ -10,14 +10,17 @@ from dataclasses import asdict, dataclass
 
 from cream_tui import diagnostics, output
 from cream_tui.stores import format_command, open_run_reader
+from cream_tui.views.pairs import Numbers
 from db.annotations import delete_verdict, write_verdict
 from db.errors import StoreError
 from db.exports import format_time
+from db.pair_browse import PairQuery, read_pair_ids, read_pair_rows
 from db.queries import find_pairs, find_run, read_verdicts
 from db.rows import VERDICTS, RunRow, VerdictRow
 from engine.errors import ExitCode, find_nearest
 
 _N_SHOWN = 5
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def _find_pair(
     connection: sqlite3.Connection, run: RunRow, prompt: str, iteration: int | None, store: str | None
 ) -> tuple[int, int, str]:
     found = find_pairs(connection, run.run_id, prompt, iteration) if prompt else []
+    found = found or _find_number(connection, run, prompt, iteration)
     if len(found) == 1:
         return found[0]
     prompt_ids = list(dict.fromkeys(prompt_id for _, _, prompt_id in found))
@@ -108,6 +112,17 @@ def _find_pair(
         f"{run.name} has no pair of a prompt {prompt!r}{where}",
         hint=f"`{format_command(f'pairs {run.run_id}', store)}` lists its pairs with their prompts' ids",
     )
+
+
+def _find_number(
+    connection: sqlite3.Connection, run: RunRow, text: str, iteration: int | None
+) -> list[tuple[int, int, str]]:
+    """The pair that the app and ``pairs`` give this number."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        return []
+    pair_id = Numbers(read_pair_ids(connection, run.run_id, PairQuery())).find(int(text))
+    rows = [] if pair_id is None else read_pair_rows(connection, run.run_id, [pair_id])
+    return [(row.iteration, row.stage_id, row.prompt_id) for row in rows if iteration in (None, row.iteration)]
 
 
 def _read_verdict(connection: sqlite3.Connection, run: RunRow, stage_id: int, prompt_id: str) -> VerdictRow | None:

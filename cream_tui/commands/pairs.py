@@ -14,6 +14,7 @@ from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
 from cream_tui.units import format_number, format_signed
+from cream_tui.views.pairs import Numbers
 from db.pair_browse import PAIR_SORTS, PairQuery, PairView, read_pair_ids, read_pair_rows
 from db.queries import find_run
 from engine.errors import ExitCode, find_nearest
@@ -68,23 +69,26 @@ def pairs(store: str | None, run: str, wish: Wish, *, as_json: bool) -> int:
         )
         ids = read_pair_ids(connection, found.run_id, query, limit=wish.limit or None)
         shown = read_pair_rows(connection, found.run_id, ids)
+        numbers = Numbers(read_pair_ids(connection, found.run_id, PairQuery()))
     if as_json:
-        output.print_json([_describe(pair) for pair in shown])
+        output.print_json([_describe(pair, numbers.get(pair.pair_id)) for pair in shown])
     else:
-        _print(shown)
+        _print(shown, numbers)
         if not shown:
             diagnostics.narrate(f"{found.name}: no such pairs")
     return ExitCode.DONE
 
 
-def _describe(pair: PairView) -> dict[str, Any]:
-    """The fields of a pair but its row ids, which equal runs do not share."""
-    return {name: value for name, value in dataclasses.asdict(pair).items() if name not in _ROW_IDS}
+def _describe(pair: PairView, number: int | None) -> dict[str, Any]:
+    """Number and fields of a pair but its row ids, which equal runs do not share."""
+    return {"number": number} | {
+        name: value for name, value in dataclasses.asdict(pair).items() if name not in _ROW_IDS
+    }
 
 
-def _print(pairs: Sequence[PairView]) -> None:
+def _print(pairs: Sequence[PairView], numbers: Numbers) -> None:
     for pair in pairs:
-        output.print_lines([*_lay_out(pair), []])
+        output.print_lines([*_lay_out(pair, numbers.get(pair.pair_id)), []])
     if any(map(_has_stand_in, pairs)):
         output.print_paragraph(STAND_IN_LEGEND, "dim")
 
@@ -93,7 +97,7 @@ def _has_stand_in(pair: PairView) -> bool:
     return pair.iteration == STAND_IN_ITERATION and pair.tau_previous is not None
 
 
-def _lay_out(pair: PairView) -> list[Line]:
+def _lay_out(pair: PairView, number: int | None) -> list[Line]:
     facts = [
         ("margin", format_number(pair.margin)),
         ("tau", format_signed(pair.tau_previous) + ("*" if _has_stand_in(pair) else "")),
@@ -101,7 +105,8 @@ def _lay_out(pair: PairView) -> list[Line]:
         ("consistency", format_number(pair.consistency_rate)),
         ("C", format_number(pair.confidence)),
     ]
-    head: Line = [Cell(f"t={pair.iteration}", "bold"), Cell(f"  {make_visible(pair.prompt_id)}", "dim")]
+    place = "" if number is None else f"#{number}  "
+    head: Line = [Cell(f"{place}t={pair.iteration}", "bold"), Cell(f"  {make_visible(pair.prompt_id)}", "dim")]
     for name, value in facts:
         head += [Cell(f"  {name} ", "dim"), Cell(value)]
     if pair.skip_reason is not None:
@@ -115,6 +120,8 @@ def _lay_out(pair: PairView) -> list[Line]:
     for name, text, n_tokens, is_correct in sides:
         title: Line = [Cell(f"  {name}, {n_tokens} tokens", "dim")]
         lines += [title if is_correct is None else [*title, _MARKS[is_correct]], *_lay_out_text(text or "")]
+    if pair.verdict is not None:
+        lines.append([Cell("  your verdict ", "dim"), Cell(pair.verdict.replace("_", " "))])
     return lines
 
 

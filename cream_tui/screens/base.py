@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -16,11 +18,12 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from cream_tui.span_updates import SpanCompositor
 from cream_tui.text import make_visible
+from cream_tui.widgets.key_line import KeyLine
 from db.errors import StoreError
 
 if TYPE_CHECKING:
@@ -145,6 +148,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         super().__init__()
         self._compositor = SpanCompositor()
         self._reading: Want | None = None
+        self._ahead: Future[Data | None] | None = None
         self._is_reading = False
         self._is_due = False
         self.top_bar = TopBar(self.MODE)
@@ -161,7 +165,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         yield self.top_bar
         yield from self.compose_body()
         yield self.status_line
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def compose_body(self) -> Iterable[Widget]:
         """The widgets between the top bar and the status line."""
@@ -216,11 +220,27 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         if want is None:
             self.show_nothing()
             return
-        if self._is_reading:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead.done() and ahead.exception() is None:
+                self.call_later(self._settle, ahead.result(), None)
+            else:
+                self.run_worker(ahead.result, thread=True, group="read", exit_on_error=False)
+        elif self._is_reading:
             self._is_due = True
-            return
-        self._is_reading, self._is_due, self._reading = True, False, want
-        self.run_worker(lambda: self._read(want), thread=True, group="read", exit_on_error=False)
+        else:
+            self._is_reading, self._is_due, self._reading = True, False, want
+            self.run_worker(lambda: self._read(want), thread=True, group="read", exit_on_error=False)
+
+    def read_ahead(self) -> None:
+        """Begin to read before the screen stands, which takes longer than to read; the first refresh takes it up."""
+        want = self.want()
+        if want is not None:
+            self._is_reading, self._reading = True, want
+            with_context = copy_context()  # in which ``self.app`` is known
+            executor = ThreadPoolExecutor(1)
+            self._ahead = executor.submit(with_context.run, self._read, want)
+            executor.shutdown(wait=False)
 
     @property
     def is_current_mode(self) -> bool:
@@ -232,19 +252,22 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         if event.worker.group != "read" or event.state not in (WorkerState.SUCCESS, WorkerState.ERROR):
             return
         event.stop()
+        self._settle(event.worker.result, event.worker.error)
+
+    def _settle(self, data: Data | None, error: BaseException | None) -> None:
+        """Show the answer to a reading where it is still wanted, and read again where something has changed."""
         self._is_reading = False
-        if event.state == WorkerState.ERROR and not isinstance(event.worker.error, StoreError):
-            assert event.worker.error is not None
-            raise event.worker.error
         is_wanted = self.want() == self._reading
-        if event.state == WorkerState.ERROR:
-            self.show_fault(str(cast("StoreError", event.worker.error).message))
-        elif event.worker.result is None:
+        if isinstance(error, StoreError):
+            self.show_fault(error.message)
+        elif error is not None:
+            raise error
+        elif data is None:
             self.show_nothing()
         elif is_wanted:
-            self.data = cast("Data", event.worker.result)
-            self.show(self.data)
-        if self._is_due or not is_wanted:
+            self.data = data
+            self.show(data)
+        if self._is_due or self.want() != self._reading:
             self.refresh_data()
 
     def on_screen_resume(self) -> None:

@@ -9,17 +9,36 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from cream_tui.text import make_visible
+from cream_tui.widgets.steady_list import SteadyList
+
+NOTE_HINT = "Enter keeps it, escape leaves it as it was; an empty one is none."
+
+_NEWLINE = "⏎"
 
 
-class Confirm(ModalScreen[bool]):
+class Dialog(ModalScreen[ScreenResultType]):
+    """A window that is answered once: keys that are typed faster than it closes change nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(classes="dialog")
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Close with the result, unless it is closed already."""
+        if self.is_active:
+            return super().dismiss(result)
+        return AwaitComplete.nothing()  # type: ignore[no-untyped-call, no-any-return]
+
+
+class Confirm(Dialog[bool]):
     """Asks; with ``word`` the word must be typed, else ``y`` or enter says yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -28,7 +47,7 @@ class Confirm(ModalScreen[bool]):
     ]
 
     def __init__(self, question: str, detail: str = "", *, word: str | None = None) -> None:
-        super().__init__(classes="dialog")
+        super().__init__()
         self._question, self._detail, self._word = (
             make_visible(question),
             make_visible(detail, keep_newlines=True),
@@ -61,8 +80,8 @@ class Confirm(ModalScreen[bool]):
             self.dismiss(is_yes)
 
 
-class AskText(ModalScreen[str | None]):
-    """Asks for a line of text; None where it was left.
+class AskText(Dialog[str | None]):
+    """Asks for a text; None where it was left. It stands on one line, with its line breaks as a sign.
 
     ``check`` returns what is wrong with a text, or None; a wrong one cannot be entered.
     """
@@ -77,7 +96,7 @@ class AskText(ModalScreen[str | None]):
         hint: str = "",
         check: Callable[[str], str | None] | None = None,
     ) -> None:
-        super().__init__(classes="dialog")
+        super().__init__()
         self._question, self._value, self._hint = make_visible(question), value, make_visible(hint, keep_newlines=True)
         self._check = check
 
@@ -85,28 +104,33 @@ class AskText(ModalScreen[str | None]):
         """The question, the line, and what is wrong with it."""
         with Vertical(classes="dialog-box"):
             yield Static(Content.styled(self._question, "bold"))
-            yield Input(self._value, classes="dialog-input")
+            yield Input(self._value.replace("\n", _NEWLINE), classes="dialog-input")
             yield Static(Content(self._hint), classes="dialog-detail")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say at once what is wrong."""
         event.stop()
-        problem = self._check(event.value) if self._check is not None else None
+        problem = self._check(_read(event)) if self._check is not None else None
         detail = self.query_one(".dialog-detail", Static)
         detail.update(Content.styled(make_visible(problem), "$error") if problem else Content(self._hint))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Close with the text."""
         event.stop()
-        if self._check is None or self._check(event.value) is None:
-            self.dismiss(event.value)
+        if self._check is None or self._check(_read(event)) is None:
+            self.dismiss(_read(event))
 
     def action_leave(self) -> None:
         """Close without one."""
         self.dismiss(None)
 
 
-class Choose(ModalScreen[str | None]):
+def _read(event: Input.Changed | Input.Submitted) -> str:
+    """The text of the line, which cannot hold line breaks: Textual takes minutes for a long one with one in it."""
+    return event.value.replace(_NEWLINE, "\n")
+
+
+class Choose(Dialog[str | None]):
     """Asks for one of these; typing narrows the list. Choices are (value, shown text)."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -116,7 +140,7 @@ class Choose(ModalScreen[str | None]):
     ]
 
     def __init__(self, question: str, choices: Sequence[tuple[str, str]]) -> None:
-        super().__init__(classes="dialog")
+        super().__init__()
         self._question = make_visible(question)
         self._choices = [(value, make_visible(text)) for value, text in choices]
         self._shown = self._choices
@@ -126,7 +150,7 @@ class Choose(ModalScreen[str | None]):
         with Vertical(classes="dialog-box"):
             yield Static(Content.styled(self._question, "bold"))
             yield Input(placeholder="type to find", classes="dialog-input")
-            yield OptionList(*[Option(Content(text)) for _, text in self._choices], classes="dialog-list")
+            yield SteadyList(*[Option(Content(text)) for _, text in self._choices], classes="dialog-list")
 
     def on_mount(self) -> None:
         """The first is the one that enter takes."""

@@ -13,41 +13,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from cream_tui.screens.dialogs import Dialog
 from cream_tui.text import make_visible
+from cream_tui.widgets.steady_list import SteadyList
 
 if TYPE_CHECKING:
     from cream_tui.notices import Alert
 
 _KEY_WIDTH = 16
-_NAMES = {
-    "question_mark": "?",
-    "exclamation_mark": "!",
-    "slash": "/",
-    "dollar_sign": "$",
-    "number_sign": "#",
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "left_curly_bracket": "{",
-    "right_curly_bracket": "}",
-    "less_than_sign": "<",
-    "greater_than_sign": ">",
-    "left_parenthesis": "(",
-    "right_parenthesis": ")",
-    "plus": "+",
-    "minus": "-",
-    "equals_sign": "=",
-    "comma": ",",
-    "full_stop": ".",
-    "semicolon": ";",
-    "pageup": "PgUp",
-    "pagedown": "PgDn",
-    "escape": "esc",
-    "backspace": "⌫",
-}
+_WIDTH_WITH_IDS = 100  # of the terminal; in a narrower one the names of keys.yaml would break the lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +37,7 @@ class KeyHelp:
     binding_id: str
 
 
-def name_key(key: str) -> str:
-    """A key as a person calls it: question_mark is ?."""
-    *modifiers, name = key.split("+") if key != "+" else ["+"]
-    return "+".join([*modifiers, _NAMES.get(name, name)])
-
-
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """All keys of the screen below; typing finds."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -78,7 +49,7 @@ class HelpScreen(ModalScreen[None]):
     ]
 
     def __init__(self, intro: str, keys: Sequence[KeyHelp], keys_file: str) -> None:
-        super().__init__(classes="dialog")
+        super().__init__()
         self._intro, self._keys, self._keys_file = intro.strip(), keys, keys_file
 
     def compose(self) -> ComposeResult:
@@ -111,6 +82,7 @@ class HelpScreen(ModalScreen[None]):
         if self._intro and not words:
             parts.append(self._intro + "\n")
         section = ""
+        has_room = self.app.size.width >= _WIDTH_WITH_IDS
         for key in self._keys:
             line = f"{key.section} {key.keys} {key.description} {key.binding_id}".casefold()
             if not all(word in line for word in words):
@@ -121,7 +93,7 @@ class HelpScreen(ModalScreen[None]):
             parts += [
                 (f"  {key.keys:<{_KEY_WIDTH}}", "bold"),
                 f"{key.description:<38}",
-                (f" {key.binding_id}\n", "dim"),
+                (f" {key.binding_id}\n" if has_room else "\n", "dim"),
             ]
         if not section:
             parts.append("\nNo such key.")
@@ -133,13 +105,13 @@ class HelpScreen(ModalScreen[None]):
         return f"{named[0]}: ctrl+x" if named else "app.quit: ctrl+x"
 
 
-class AlertsScreen(ModalScreen["Alert | None"]):
+class AlertsScreen(Dialog["Alert | None"]):
     """What happened: runs that ended or failed, commands that were refused. Enter goes to the place."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,exclamation_mark", "leave", "Close")]
 
     def __init__(self, alerts: Sequence[Alert]) -> None:
-        super().__init__(classes="dialog")
+        super().__init__()
         self._alerts = alerts
 
     def compose(self) -> ComposeResult:
@@ -147,7 +119,7 @@ class AlertsScreen(ModalScreen["Alert | None"]):
         with Vertical(classes="dialog-box"):
             yield Static(Content.styled("Alerts of this session, the newest first", "bold"))
             if self._alerts:
-                yield OptionList(*[Option(self._describe(alert)) for alert in self._alerts], classes="dialog-list")
+                yield SteadyList(*[Option(self._describe(alert)) for alert in self._alerts], classes="dialog-list")
             else:
                 yield Static("Nothing happened so far.", classes="dialog-detail")
 

@@ -41,6 +41,20 @@ from cream_tui.widgets.launch_side import LaunchSide
 DEBOUNCE_S = 0.12
 Wish = Literal["start", "queue", "dry run"]
 
+_BINDINGS: list[BindingType] = [
+    Binding("ctrl+s", "wish('start')", "Start", id="launch.start", priority=True),
+    Binding("ctrl+n", "wish('queue')", "Queue", id="launch.queue", priority=True),
+    Binding("ctrl+t", "wish('dry run')", "Dry run", id="launch.dry_run", priority=True),
+    Binding("ctrl+f", "find", "Find", id="launch.find", priority=True),
+    Binding("slash", "find", "Find a setting", show=False, id="launch.find_setting"),
+    Binding("ctrl+b", "choose_base", "Base", id="launch.base", priority=True),
+    Binding("ctrl+e", "edit", "Edit YAML", id="launch.edit", priority=True),
+    Binding("ctrl+o", "save", "Save YAML", show=False, id="launch.save"),
+    Binding("ctrl+g", "side", "Checks and queue", show=False, id="launch.side"),
+    Binding("ctrl+r", "reset", "Take all changes back", show=False, id="launch.reset"),
+    Binding("ctrl+y", "app.copy", "Copy the command", show=False, id="launch.copy"),
+]
+
 
 class LaunchScreen(StoreScreen[Draft, LaunchData]):
     """Write a run, look at what it would do, start or queue it."""
@@ -52,19 +66,7 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
         "The line at the bottom is the command that does the same; y copies it outside of a field, ctrl+y anywhere."
     )
     CSS_PATH = "launch.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "wish('start')", "Start", id="launch.start", priority=True),
-        Binding("ctrl+n", "wish('queue')", "Queue", id="launch.queue", priority=True),
-        Binding("ctrl+t", "wish('dry run')", "Dry run", id="launch.dry_run", priority=True),
-        Binding("ctrl+f", "find", "Find", id="launch.find", priority=True),
-        Binding("slash", "find", "Find a setting", show=False, id="launch.find_setting"),
-        Binding("ctrl+b", "choose_base", "Base", id="launch.base", priority=True),
-        Binding("ctrl+e", "edit", "Edit YAML", id="launch.edit", priority=True),
-        Binding("ctrl+o", "save", "Save YAML", show=False, id="launch.save"),
-        Binding("ctrl+g", "side", "Checks and queue", show=False, id="launch.side"),
-        Binding("ctrl+r", "reset", "Take all changes back", show=False, id="launch.reset"),
-        Binding("ctrl+y", "app.copy", "Copy the command", show=False, id="launch.copy"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = _BINDINGS
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,6 +76,7 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
         self._pending: Wish | None = None
         self._confirmed: tuple[Wish, Draft] | None = None
         self._is_starting = False
+        self._reader: DraftReader | None = None  # only touched by the reading thread
         self.settings = LaunchSettings(self._fields, self.draft.list_texts(None))
         self.form = self.settings.form
         self.side = LaunchSide()
@@ -90,11 +93,13 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
 
     def on_mount(self) -> None:
         """The cursor goes into the first setting."""
-        self._reader = DraftReader(self.cream.root)
         self.form.hide(self.draft.list_hidden())
-        self.call_after_refresh(self.settings.focus_first)
+        self.call_after_refresh(self.settings.focus_form)
 
     # Reading and showing ---------------------------------------------------------------------------------------------
+
+    def read_ahead(self) -> None:
+        """Nothing: what reads is made with the form."""
 
     def want(self) -> Draft:
         """The draft as it stands."""
@@ -102,6 +107,8 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
 
     def _read(self, want: Draft) -> LaunchData:
         """Look at it; there need not be a store yet."""
+        if self._reader is None:
+            self._reader = DraftReader(self.cream.root)
         with self.cream.reader() as connection:
             return self._reader.read(connection, want)
 
@@ -196,6 +203,7 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
             return
         if self.is_mounted:
             self._replace(draft, "another draft")
+            self.settings.focus_form()
         else:
             self.draft = draft
 
@@ -242,7 +250,7 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
         """Go to the queue, or in a narrow terminal show what stands beside the form."""
         if self.has_class("-side") or (self.has_class("-wide") and self.side.queue.has_focus):
             self.remove_class("-side")
-            self.settings.focus_first()
+            self.settings.focus_form()
         else:
             self.set_class(not self.has_class("-wide"), "-side")
             self.side.queue.focus()
@@ -254,7 +262,7 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
         elif self.side.has_dry_run:
             self.side.close_dry_run()
             self.remove_class("-side")
-            self.settings.focus_first()
+            self.settings.focus_form()
         elif self.has_class("-side") or self.side.queue.has_focus:
             self.action_side()
         else:

@@ -13,7 +13,7 @@ from textual.content import Content
 
 from cream_tui.pair_reader import PairsData
 from cream_tui.screens.base import Copied, Table
-from cream_tui.screens.dialogs import AskText, Choose
+from cream_tui.screens.dialogs import NOTE_HINT, AskText, Choose
 from cream_tui.text import make_visible
 from cream_tui.views.pair_judging import turn_verdict
 from cream_tui.views.pair_ranks import is_turned
@@ -85,7 +85,7 @@ def ask_note(screen: PairsScreen) -> None:
             screen.judge.say(pair, mark, f"the note on {_name(screen, pair.pair_id)}")
 
     question = f"Note on {_name(screen, pair.pair_id)}"
-    screen.app.push_screen(AskText(question, screen.ledger.get(pair.pair_id).note), answer)
+    screen.app.push_screen(AskText(question, screen.ledger.get(pair.pair_id).note, hint=NOTE_HINT), answer)
 
 
 def ask_number(screen: PairsScreen) -> None:

@@ -7,6 +7,7 @@ the judge. A pair that is judged gives way to the next one that is not.
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from collections.abc import Iterable, Sequence
 from inspect import isawaitable
 from typing import Any, ClassVar
@@ -32,7 +33,7 @@ from cream_tui.views.pairs import follow_cursor
 from cream_tui.widgets.content_pane import ContentPane
 from cream_tui.widgets.filter_bar import FilterBar
 from cream_tui.widgets.pair_list import PairList
-from cream_tui.widgets.pair_text import build_progress, build_rank_table
+from cream_tui.widgets.pair_text import build_nothing_found, build_progress, build_rank_table
 from cream_tui.widgets.pair_view import MODES, LoadedPair, PairView
 from db.pair_browse import PairView as PairRow
 from db.pair_counts import JudgedPair
@@ -152,9 +153,16 @@ class PairsScreen(StoreScreen[PairsWant, PairsData]):
         self.show_pair()
 
     def show_nothing(self) -> None:
-        """No store, or no run in it."""
+        """No store, no run in it, or not this one any more: nothing is left to judge."""
+        self.data, self._judged = None, {}
+        self.list.set_order(array("q"), 0)
+        self.show_pair()
         self.top_bar.set_texts("no pairs")
+        self.status_line.set_text("")
+        self.filter_bar.set_facts("")
         text = "There are no runs yet. 5 starts one; in the empty list of runs (1) one key starts the demo."
+        if self.cream.current_run_id is not None:
+            text = "The run is not in the store any more. 1 lists the runs that are."
         self._set_empty(Content(text))
 
     def _show_frame(self, data: PairsData) -> None:
@@ -165,13 +173,14 @@ class PairsScreen(StoreScreen[PairsWant, PairsData]):
         which = "" if wishes.iteration is None else f"  M{wishes.iteration}"
         flagged = f"  ⚑ {summary.n_flagged}" if summary.n_flagged else ""
         self.top_bar.set_texts(f"{data.run_name}{which}", f"{summary.n_judged:,} of {data.n_pairs:,} judged{flagged}")
-        self.status_line.set_text(build_progress(summary, data.n_pairs, is_blind=wishes.is_blind))
+        is_empty = not len(data.ids)
+        progress = build_progress(summary, data.n_pairs, is_blind=wishes.is_blind)
+        self.status_line.set_text(build_nothing_found() if is_empty and data.n_pairs else progress)
         self.filter_bar.set_facts(f"{len(data.ids):,} of {data.n_pairs:,}   by {wishes.describe_order()}")
         self.list.border_title = "pairs, blind" if wishes.is_blind else "pairs"
         self.views.show_data(data, summary)
-        self.set_class(not len(data.ids), "-nothing-found")
-        is_absent = not data.n_pairs and not len(data.ids)
-        self._set_empty(pair_actions.describe_absence(data) if is_absent else None)
+        self.set_class(is_empty, "-nothing-found")
+        self._set_empty(pair_actions.describe_absence(data) if is_empty and not data.n_pairs else None)
 
     def _set_empty(self, content: Content | None) -> None:
         self.set_class(content is not None, "-no-pairs")

@@ -104,11 +104,13 @@ class RunScreen(StoreScreen[RunWant, RunData]):
     # Reading and showing ---------------------------------------------------------------------------------------------
 
     def want(self) -> RunWant | None:
-        """The current run, the panels in sight."""
+        """The current run, the panels in sight; of a run that comes new the first alone, which then stands sooner."""
         run_id = self.cream.current_run_id
         if run_id is None:
             return None
-        return RunWant(run_id, self.charts.pages.visible, self._picked, has_config=self._view == "config")
+        is_known = self.data is not None and self.data.snapshot.run.run_id == run_id
+        visible = self.charts.pages.visible[: None if is_known else 1]
+        return RunWant(run_id, visible, self._picked, has_config=self._view == "config")
 
     def read(self, connection: sqlite3.Connection, want: RunWant) -> RunData:
         """Read on from the last time."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cream_tui.actions import Outcome
 from cream_tui.run_records import RunRecord
-from cream_tui.screens.dialogs import AskText, Choose, Confirm
+from cream_tui.screens.dialogs import NOTE_HINT, AskText, Choose, Confirm
 from cream_tui.targets import CompareTarget, LaunchTarget, RunTarget
 from cream_tui.views.run_columns import COLUMNS
 from cream_tui.views.runs import Edit, parse_tag_change, split_list
@@ -59,7 +59,7 @@ def ask_group(screen: RunsScreen) -> None:
         screen.after_facts = lambda: ask_group(screen)
         return
     candidates = ", ".join(screen.list.list_group_candidates()[:_N_CANDIDATES])
-    hint = f"Keys with commas between them; nothing ends it. The runs differ in: {candidates or 'nothing'}"
+    hint = f"Keys with commas between them; empty: no groups. The runs differ in: {candidates or 'nothing'}"
 
     def take(text: str | None) -> None:
         if text is not None:
@@ -218,7 +218,7 @@ def edit_note(screen: RunsScreen) -> None:
         screen.cream.push_undo(f"the note of {_name(runs)}", lambda: _set_notes(screen, after, before))
 
     value = runs[0].run.note if len({record.run.note for record in runs}) == 1 else ""
-    hint = "" if len(runs) == 1 else f"It replaces the notes of {len(runs)} runs."
+    hint = NOTE_HINT if len(runs) == 1 else f"It replaces the notes of {len(runs)} runs."
     screen.app.push_screen(AskText(f"Note of {_name(runs)}", value, hint=hint), take)
 
 

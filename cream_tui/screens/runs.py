@@ -111,7 +111,6 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         """Go to the run that another screen showed meanwhile."""
         if self.cream.current_run_id is not None:
             self.table.put_cursor(self.cream.current_run_id)
-        super().on_screen_resume()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Where there is no run, there is only the demo to start and a run to write."""
@@ -349,7 +348,7 @@ def tell_start(has_demo_started: bool, store_option: str | None) -> Content:
         "cream-tui runs experiments in which a model answers prompts, ranks its own answers and learns from the pairs. "
         "It keeps every answer, and shows whether the labels that the model gave itself were right.\n\n",
         ("  enter ", "$primary bold"),
-        " start the demo: two short runs on an embedded model, no download\n",
+        " start the demo: two short runs, nothing to download\n",
         ("  n     ", "$primary bold"),
         " write a run of your own\n",
         ("  ?     ", "$primary bold"),

@@ -464,7 +464,7 @@ def _find_key(error: CreamError | StoreError, values: Mapping[str, str], base: B
     if named is None or named in values:
         return named or ""
     if named in ("at", "use-verdicts"):
-        return AT_KEY
+        return AT_KEY if named == "at" else VERDICTS_KEY
     near = [key for key in values if key.startswith(f"{named}.") or named.startswith(f"{key}.")]
     return near[0] if near else named
 

@@ -36,6 +36,9 @@ ORDERS = (
     Order("flagged", "flag"),
 )
 
+# Python refuses to read numbers of thousands of digits.
+_MOST_DIGITS = 18
+
 # Filters that are often wanted, as a person could type them.
 QUICK_FILTERS = (
     ("label:wrong", "wrong labels: the rejected response is the right one"),
@@ -135,4 +138,4 @@ def check_number(text: str, n: int) -> str | None:
     """What is wrong with a number to jump to, or None."""
     if not text.strip().isascii() or not text.strip().isdigit():
         return "type the number of a pair" if text.strip() else None
-    return None if 1 <= int(text) <= n else f"there are {n:,} pairs"
+    return None if len(text) < _MOST_DIGITS and 1 <= int(text) <= n else f"there are {n:,} pairs"

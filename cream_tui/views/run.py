@@ -16,15 +16,14 @@ from typing import Any
 from cream_tui.log_tail import LogSection
 from cream_tui.snapshots import RunSnapshot
 from cream_tui.stage_view import StageView, describe_stage, estimate_time_left
-from cream_tui.units import MISSING, format_bytes, format_duration, format_percent
+from cream_tui.styles import RUN_MARKS
+from cream_tui.units import MISSING, format_bytes, format_duration, format_left, format_percent
 from db.rows import AttemptRow, RunRow, StageRow
 
 Span = tuple[str, str]  # text and the state that styles it; "" for none
 _MARKS = {"done": "✓", "reused": "✓", "failed": "✗", "interrupted": "✗", "running": "▸", "waiting": "…", "pending": "·"}
-STATE_MARKS = {"running": "●", "done": "✓", "failed": "✗", "stopped": "‖", "queued": "◌", "stale": "?"}
 _SHORT_NAMES = {"evaluate": "eval"}
 _BAR_WIDTH = 10
-_TIME_STEPS = ((3600, 300), (600, 60), (60, 10), (20, 5), (0, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Notice:
 def describe_state(snapshot: RunSnapshot) -> str:
     """Mark, state, how far, how long yet: the facts of the top line."""
     state = "loading" if snapshot.is_loading else snapshot.state
-    parts = [f"{STATE_MARKS.get(snapshot.state, '·')} {state}"]
+    parts = [f"{RUN_MARKS.get(snapshot.state, '·')} {state}"]
     if not snapshot.is_over and snapshot.stages:
         parts.append(f"{snapshot.n_done}/{len(snapshot.stages)} stages")
         left = estimate_time_left(snapshot.stages)
@@ -47,13 +46,6 @@ def describe_state(snapshot: RunSnapshot) -> str:
     elif snapshot.run.started_at is not None and snapshot.run.finished_at is not None:
         parts.append(f"in {format_duration(snapshot.run.finished_at - snapshot.run.started_at)}")
     return "  ".join(parts)
-
-
-def format_left(seconds: float) -> str:
-    """A time that is an estimate anyway, in steps that grow with it: a clock that ticks is a redraw for nothing."""
-    step = next(step for least, step in _TIME_STEPS if seconds >= least)
-    rounded = step * round(seconds / step)
-    return format_duration(float(rounded)) if rounded >= 60 else f"{max(1, rounded)} s"
 
 
 def tell_notice(snapshot: RunSnapshot, waits_for: Sequence[str] = ()) -> Notice | None:

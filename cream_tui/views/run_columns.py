@@ -6,10 +6,10 @@ Pure: rows in, texts and style names out. Foreign texts (names, tags, settings) 
 from __future__ import annotations
 
 from cream_tui.result_table import STAND_IN_ITERATION
+from cream_tui.styles import RUN_MARKS
 from cream_tui.text import make_visible
-from cream_tui.units import MISSING, format_number, format_percent, format_short_age, format_signed
+from cream_tui.units import MISSING, format_left, format_number, format_percent, format_short_age, format_signed
 from cream_tui.views.columns import Cell, Column, RowCells
-from cream_tui.views.run import STATE_MARKS, format_left
 from cream_tui.views.runs import GroupRow, Row, RunRow
 
 _WORDS = {
@@ -72,7 +72,7 @@ def describe_model(row: RunRow) -> str:
 
 def describe_state(state: str) -> str:
     """Mark and short word of a state."""
-    return f"{STATE_MARKS.get(state, '·')} {_WORDS.get(state, state)}"
+    return f"{RUN_MARKS.get(state, '·')} {_WORDS.get(state, state)}"
 
 
 def draw_bar(fraction: float, width: int = _BAR_WIDTH) -> str:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from cream_tui.charts.spark import spark
 from cream_tui.config_differences import format_setting
 from cream_tui.output import cut
-from cream_tui.run_details import RunDetail
+from cream_tui.styles import RUN_MARKS
 from cream_tui.text import make_visible
-from cream_tui.units import format_compact, format_number, format_percent, format_signed
+from cream_tui.units import format_compact, format_left, format_number, format_percent, format_signed
 from cream_tui.views.columns import Cell, cut_middle
-from cream_tui.views.run import STATE_MARKS, format_left
 from cream_tui.views.run_columns import STATE_STYLES, describe_model
 from cream_tui.views.runs import GroupRow, RunRow
+
+if TYPE_CHECKING:
+    from cream_tui.run_details import RunDetail
 
 PaneLine: TypeAlias = tuple[Cell, ...]
 _TITLE_WIDTH = 10
@@ -92,7 +94,7 @@ def build_summary(row: RunRow, detail: RunDetail | None) -> PaneLine:
 def _tell_state(row: RunRow) -> PaneLine:
     record = row.record
     style = STATE_STYLES.get(record.state, "")
-    cells = [Cell(f"{STATE_MARKS.get(record.state, '·')} {record.state}", style)]
+    cells = [Cell(f"{RUN_MARKS.get(record.state, '·')} {record.state}", style)]
     cells.append(Cell(f"  {describe_model(row)} of M{record.run.iterations + 1}"))
     if record.state != "done":
         cells.append(Cell(f"  {int(100 * record.run.fraction_done)} %"))

@@ -58,6 +58,7 @@ class CompareBody(Vertical):
         self.charts.set_metrics(CHARTED[:_N_FIRST_CHARTS])
         self.panes = ComparePanes(id="compare-bottom")
         self._line = Static(id="compare-look")
+        self._line_text = ""
         self._input = Input(placeholder="metrics whose name holds one of these words", id="compare-filter")
         self._selection: Selection | None = None
         self._data: CompareData | None = None
@@ -83,7 +84,9 @@ class CompareBody(Vertical):
             if self._data.last is not None:
                 self.panes.show_data(self._selection, self._data, self.charts, self.kind)
             line = describe_look(self._selection, self.charts, self._input.value, is_grouped=self._is_grouped)
-            self._line.update(Content(line))
+            if line != self._line_text:  # a Static that is updated lays the screen out anew
+                self._line_text = line
+                self._line.update(Content(line))
 
     def read_out(self) -> Content:
         """The values of the chart with the focus."""

@@ -42,10 +42,7 @@ class FieldInput(Input):
 
     def action_go(self, step: int) -> None:
         """Move the focus to a neighbouring row."""
-        if step > 0:
-            self.screen.focus_next()
-        else:
-            self.screen.focus_previous()
+        _go(self, step)
 
     async def _on_key(self, event: Key) -> None:
         """Take the next choice on space, save inside a list of several."""
@@ -125,8 +122,8 @@ class SectionRow(Widget, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "fold", "Fold or unfold", show=False),
-        Binding("up", "app.focus_previous", "Previous field", show=False),
-        Binding("down", "app.focus_next", "Next field", show=False),
+        Binding("up", "go(-1)", "Previous field", show=False),
+        Binding("down", "go(1)", "Next field", show=False),
     ]
 
     class Toggled(Message):
@@ -149,6 +146,10 @@ class SectionRow(Widget, can_focus=True):
         mark = "▾" if self.is_open else "▸"
         return Content.assemble((f"{mark} {self.section}", "bold"), (words, "$foreground 60%"))
 
+    def action_go(self, step: int) -> None:
+        """Move the focus to a neighbouring row."""
+        _go(self, step)
+
     def action_fold(self) -> None:
         """Ask for it."""
         self.post_message(self.Toggled(self.section))
@@ -156,6 +157,16 @@ class SectionRow(Widget, can_focus=True):
     def on_click(self) -> None:
         """As enter."""
         self.action_fold()
+
+
+def _go(row: Widget, step: int) -> None:
+    """Move the focus inside the form: out of it, a letter that somebody types would be a command."""
+    rows = [widget for widget in row.screen.focus_chain if isinstance(widget, (FieldInput, SectionRow))]
+    if row not in rows:  # hidden since the key was pressed
+        return
+    place = rows.index(row) + step
+    if 0 <= place < len(rows):
+        rows[place].focus()
 
 
 class LaunchForm(VerticalScroll, can_focus=False):

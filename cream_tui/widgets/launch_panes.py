@@ -20,6 +20,7 @@ from cream_tui.views.launch import Difference
 from cream_tui.views.launch_checks import Check
 from cream_tui.views.launch_reader import LaunchData, Waiting
 from cream_tui.views.preview import describe_headline, describe_status, list_facts
+from cream_tui.widgets.steady_list import SteadyList
 
 if TYPE_CHECKING:
     from engine.runtime.preview import RunPreview
@@ -82,7 +83,7 @@ class Lines(Static):
             self.update(content)
 
 
-class QueuePane(OptionList):
+class QueuePane(SteadyList):
     """The runs that compute and those that wait; J and K move one that waits."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -49,9 +49,10 @@ class LaunchSettings(Vertical):
         self._hints = hints
         self._show_help()
 
-    def focus_first(self) -> None:
-        """Put the cursor where most begin."""
-        self.form.focus_field(_FIRST)
+    def focus_form(self) -> None:
+        """Put the cursor into the field that had it last, at first where most begin."""
+        if self._field is None or not self.form.focus_field(self._field.key):
+            self.form.focus_field(_FIRST)
 
     def start_finding(self) -> None:
         """Open the line that narrows the form."""
@@ -62,7 +63,7 @@ class LaunchSettings(Vertical):
         """Show the form as it was."""
         self.remove_class("-finding")
         self.find_line.value = ""
-        self.focus_first()
+        self.focus_form()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Narrow the form."""

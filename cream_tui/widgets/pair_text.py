@@ -145,7 +145,7 @@ def build_gold(detail: PairDetail, look: Look) -> Content:
         parts += [("gold ", DIM), (make_visible(detail.answer), "bold")]
     for side in sides:
         answer = MISSING if side.response.extracted is None else make_visible(side.response.extracted)
-        parts += [(f"   {'chosen' if side.is_chosen else 'rejected'} ", DIM), (answer, ""), (" ", "")]
+        parts += [(f"   {'chosen' if side.is_chosen else 'rejected'} answers ", DIM), (answer, ""), (" ", "")]
         parts.append(_CORRECT[side.response.correct])
     return Content.assemble(*parts)
 
@@ -312,6 +312,11 @@ def build_progress(summary: JudgingSummary, n_pairs: int, *, is_blind: bool) -> 
         if summary.gold.n_total:
             text += f"   with gold {_format_share(summary.gold)}"
     return text
+
+
+def build_nothing_found() -> str:
+    """Where there are pairs but none is shown."""
+    return "no pair is left by the filter: / changes it, F offers ready ones, the first of which shows all"
 
 
 def _build_answer(answer: PromptAnswer) -> Content:

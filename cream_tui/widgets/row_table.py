@@ -303,6 +303,9 @@ class RowTable(ScrollView, can_focus=True):
             known = self.get_component_rich_style(f"row-table--{style}") if style else self.rich_style
             if base:
                 row = self.get_component_rich_style(f"row-table--{base}")
-                known += Style(bgcolor=row.bgcolor, reverse=row.reverse)
+                if row.reverse:  # the colours of cells would turn into blocks of colour
+                    known = self.rich_style + known.without_color + Style(reverse=True, dim=False)
+                else:
+                    known += Style(bgcolor=row.bgcolor)
             self._styles[base, style] = known
         return known

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 
 from textual.content import Content
 
-from cream_tui.run_details import RunDetail, read_run_detail
 from cream_tui.text import make_visible
 from cream_tui.views.columns import Cell
 from cream_tui.views.run_pane import build_group_pane, build_run_pane, build_summary
@@ -20,6 +19,7 @@ from db.errors import StoreError
 
 if TYPE_CHECKING:
     from cream_tui.app import CreamApp
+    from cream_tui.run_details import RunDetail
     from cream_tui.widgets.row_table import Row
 
 _NOTHING = (Cell("no run matches the filter", "dim"),)
@@ -82,6 +82,8 @@ class RunCloseUp(LinePane):
 
 
 def _read(app: CreamApp, run_id: str, baseline_id: str | None) -> RunDetail | None:
+    from cream_tui.run_details import read_run_detail  # here, so that the list of runs stands before
+
     try:
         with app.reader() as connection:
             return None if connection is None else read_run_detail(connection, app.root, run_id, baseline_id)

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import OptionList, Static
+from textual.widgets import Static
 from textual.widgets.option_list import Option
 
 from cream_tui.results import ModelResult
@@ -21,6 +21,7 @@ from cream_tui.text import make_visible
 from cream_tui.units import MISSING, format_interval, format_percent, format_signed
 from cream_tui.views.run import STAGE_COLUMNS, list_stage_rows
 from cream_tui.widgets.stage_timeline import STATE_STYLES
+from cream_tui.widgets.steady_list import SteadyList
 from db.rows import RunCheckpoint
 
 _GAP = "  "
@@ -46,7 +47,7 @@ class TextPane(VerticalScroll, can_focus=True):
             self._text.update(content)
 
 
-class ModelList(OptionList):
+class ModelList(SteadyList):
     """The models of a run with their folders."""
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -83,7 +83,7 @@ def lay_out_usage(usage: Sequence[UsageRow], peak: Peak | None, width: int) -> l
     if peak is not None:
         rss, gpu, label = peak
         most = format_bytes(rss) + (f", GPU {format_bytes(gpu)}" if gpu else "")
-        lines.append(Content.styled(f"most      {most}  ({make_visible(label)})", "$foreground 70%"))
+        lines.append(Content.styled(f"most      {most}  ({make_visible(label)} alone)", "$foreground 70%"))
     return [line.truncate(max(1, width), ellipsis=True) for line in lines]
 
 
@@ -94,7 +94,7 @@ def _list_measures(usage: Sequence[UsageRow]) -> list[tuple[str, list[float], st
     last = usage[-1]
     found: list[tuple[str, list[float], str]] = [
         ("CPU", [row.cpu_percent for row in usage], f"{last.cpu_percent:.0f} % of a core"),
-        ("memory", [float(row.rss_bytes) for row in usage], format_bytes(last.rss_bytes)),
+        ("memory", [float(row.rss_bytes) for row in usage], f"{format_bytes(last.rss_bytes)} in all"),
     ]
     busy = [row.gpu_percent for row in usage if row.gpu_percent is not None]
     if busy:

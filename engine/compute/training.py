@@ -74,7 +74,7 @@ def build_arguments(
         "num_train_epochs": settings.epochs,
         "per_device_train_batch_size": settings.batch_size // settings.gradient_accumulation_steps,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
-        "gradient_checkpointing": settings.gradient_checkpointing,
+        "activation_checkpointing": settings.gradient_checkpointing,
         "warmup_steps": settings.warmup_ratio,
         "lr_scheduler_type": "constant_with_warmup" if settings.lr_scheduler == "constant" else settings.lr_scheduler,
         "weight_decay": settings.weight_decay,

@@ -15,8 +15,7 @@ from recording import NASTY, Recorder
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cream_tui.cli import app
-from cream_tui.launch import run_command
+from cream_tui.cli import app, run_command
 from db.annotations import write_verdict
 from db.queries import find_pairs, open_reader, read_runs
 from db.session import open_store
@@ -66,7 +65,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     def call_command(*arguments: str, env: dict[str, str] | None = None) -> Called:
         runner = CliRunner()
         with runner.isolation(env=env) as (stdout, stderr, _):
-            code = run_command(app, arguments)
+            code = run_command(arguments)
             sys.stdout.flush()
             sys.stderr.flush()
             return Called(code, stdout.getvalue().decode(), stderr.getvalue().decode())

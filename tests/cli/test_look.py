@@ -127,7 +127,7 @@ def test_pairs_sort_filter_and_limit(call: Callable, store_root: Path) -> None:
 
 def test_pairs_are_readable(call: Callable, store_root: Path) -> None:
     shown = call("pairs", "latest", "--limit", "1", "--store", str(store_root)).stdout.splitlines()
-    assert shown[0].startswith("t=1  p1-0  margin 1.00  tau +0.33*  anchor +0.33")
+    assert shown[0].startswith("#1  t=1  p1-0  margin 1.00  tau +0.33*  anchor +0.33")
     assert shown[-1].startswith("* tau to M0's log-likelihood")
     assert "  chosen, 2 tokens, right" in shown
     assert "    1 + 1 = 2. #### 2" in shown

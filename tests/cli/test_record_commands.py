@@ -97,6 +97,21 @@ def test_a_verdict_is_written_changed_and_cleared(say: Callable, root: Path) -> 
     assert read_said(root) == []
 
 
+def test_a_pair_is_judged_by_the_number_that_pairs_prints(say: Callable, root: Path) -> None:
+    listed = json.loads(say("pairs", "sandbox", "--limit", "0", "--json").stdout)
+    assert [pair["number"] for pair in listed] == list(range(1, len(listed) + 1))
+    third = listed[2]
+    assert say("judge", "sandbox", "3", "both_bad").stderr == (
+        f"sandbox t={third['iteration']} {third['prompt_id']}: both bad\n"
+    )
+    printed = say("pairs", "sandbox", "--filter", "has:verdict").stdout
+    assert printed.startswith(f"#3  t={third['iteration']}  {third['prompt_id']}  ")
+    assert "  your verdict both bad\n" in printed
+    assert say("judge", "sandbox", "3", "tie", "--iteration", "9").code == 2
+    assert say("judge", "sandbox", "9" * 5000, "tie").code == 2
+    assert [(row.prompt_id, row.verdict) for row in read_said(root)] == [(third["prompt_id"], "both_bad")]
+
+
 def test_a_note_on_a_blind_verdict_leaves_it_blind_and_a_new_verdict_does_not(say: Callable, root: Path) -> None:
     say("judge", "sandbox", "p1-0", "agree")
     (said,) = read_said(root)
@@ -190,8 +205,8 @@ def wait_in_queue(recorder: Recorder) -> Callable[[str], RunRow]:
 def test_no_writers_library_is_loaded(root: Path, words: tuple[str, ...]) -> None:
     """It would cost each of them 0.3 s."""
     code = (
-        "import sys; from cream_tui.cli import app; from cream_tui.launch import run_command\n"
-        "code = run_command(app, sys.argv[1:])\n"
+        "import sys; from cream_tui.cli import run_command\n"
+        "code = run_command(sys.argv[1:])\n"
         "print(code, *({'sqlmodel', 'sqlalchemy', 'torch', 'textual', 'numpy'} & set(sys.modules)))"
     )
     command = [sys.executable, "-P", "-c", code, *words, "--store", str(root)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -250,3 +251,13 @@ def test_enough_training_reaches_the_target_margin(tmp_path: Path) -> None:
     assert soft[-1]["z"] == pytest.approx(math.log(4), abs=0.1)
     hard, _ = train([replace(pair, confidence=1.0) for pair in pairs], tmp_path / "hard", **long)
     assert hard[-1]["z"] > 3
+
+
+@pytest.mark.parametrize("is_checkpointing", [False, True])
+def test_the_trainers_arguments_are_no_deprecated_ones(tmp_path: Path, is_checkpointing: bool) -> None:
+    settings = build_settings(gradient_checkpointing=is_checkpointing)
+    arguments = build_arguments(settings, model=build_model(), dtype="float32", work_folder=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what they warn of stands in the log of every run
+        made = DPOConfig(**arguments)
+    assert made.gradient_checkpointing is is_checkpointing

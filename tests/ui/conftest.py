@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from driving import OpenApp, settle
+from driving import OpenApp, copy_store, settle
 from textual.pilot import Pilot
 
 from cream_tui.app import CreamApp
 from cream_tui.targets import Target
 
-RECORDED = Path(__file__).parent / "recorded"
 SIZES = ((120, 40), (80, 24))
 
 
@@ -32,9 +30,7 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A copy of the recorded store, to write to."""
-    root = tmp_path / "store"
-    shutil.copytree(RECORDED, root)
-    return root
+    return copy_store(tmp_path)
 
 
 @pytest.fixture

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
+from cream_tui.actions import call_command
 from cream_tui.app import CreamApp
+from engine.config.shipped import find_configs_folder
+
+RECORDED = Path(__file__).parent / "recorded"
+# Where the recorded store says that the program was installed.
+INSTALLED = Path("/opt/cream-tui")
 
 OpenApp = Callable[..., AbstractAsyncContextManager[tuple[CreamApp, Pilot[int]]]]
 
@@ -37,3 +47,21 @@ def read_screen(app: CreamApp) -> str:
     """What stands on the screen, line by line, without colours."""
     strips = app.screen._compositor.render_strips(app.size)
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+def ask(root: Path, *words: str) -> Any:
+    """What a command prints of the store, as JSON: the twin of what a screen shows."""
+    outcome = call_command([*words, "--json"], root)
+    assert outcome.is_good, outcome.stderr
+    return json.loads(outcome.stdout)
+
+
+def copy_store(folder: Path, *, is_usable: bool = True) -> Path:
+    """A copy of the recorded store; where it is to be usable, its runs find the base model of this program."""
+    root = folder / "store"
+    shutil.copytree(RECORDED, root)
+    if is_usable:
+        with closing(sqlite3.connect(root / "cream.db")) as connection, connection:
+            places = str(INSTALLED / "configs"), str(find_configs_folder())
+            connection.execute("UPDATE run SET base_folder = replace(base_folder, ?, ?)", places)
+    return root

@@ -9,23 +9,26 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
-from driving import press, settle
+from driving import copy_store, press, settle
+from textual.widgets import Input
 
 from cream_tui.app import CreamApp
 from cream_tui.saving import draw_picture
 from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.views import launch_checks
+from cream_tui.views.launch_checks import Machine
+from engine.runtime import preview
 
-RECORDED = Path(__file__).parent / "recorded"
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs" / "screens"
 WIDE, NARROW = (120, 40), (80, 24)
 # Textual makes the names of a picture's styles from a digest of its content and the process.
@@ -69,16 +72,37 @@ ALL = ("srlm-seed0", "srlm-seed1", "srlm-seed2", "cream-seed0", "cream-seed1", "
 VIEWS = (
     View("runs", runs, document="runs"),
     View("runs-narrow", runs, NARROW),
+    View("runs-light", runs, theme="cream-light"),
+    View("runs-contrast-narrow", runs, NARROW, theme="cream-contrast"),
+    View("runs-terminal-colours", runs, theme="ansi-dark"),
+    View("runs-selected", runs, keys=("j", "space", "j", "space")),
+    View("help", runs, keys=("question_mark",)),
     View("run", run("cream-seed0"), document="run"),
     View("run-narrow", run("cream-seed0"), NARROW),
+    View("run-light", run("cream-seed0"), theme="cream-light"),
+    View("run-cursor", run("cream-seed0"), keys=("right_square_bracket",) * 3),
+    View("run-one-chart", run("cream-seed0"), keys=("z",)),
+    View("run-second-page", run("cream-seed0"), keys=("pagedown",)),
+    View("run-stages", run("cream-seed0"), keys=("T",)),
     View("run-failed", run("too-fast")),
+    View("run-stopped-narrow", run("stopped-early"), NARROW),
     View("pairs", pairs("cream-seed0"), document="pairs"),
     View("pairs-narrow", pairs("cream-seed0"), NARROW),
+    View("pairs-light", pairs("cream-seed0"), theme="cream-light"),
+    View("pairs-wrong", pairs("cream-seed0", "label:wrong")),
+    View("pairs-unified", pairs("cream-seed0"), keys=("d",)),
+    View("pairs-responses", pairs("cream-seed0"), keys=("r",)),
+    View("pairs-blind", pairs("cream-seed0"), keys=("B",)),
+    View("pairs-tau", pairs("cream-seed0"), keys=("H",)),
+    View("pairs-judged", pairs("cream-seed0"), keys=("a", "s", "t", "f", "v")),
     View("compare", compare(*ARMS), document="compare"),
     View("compare-seeds", compare(*ALL)),
     View("compare-narrow", compare(*ARMS), NARROW),
+    View("compare-answers", compare(*ARMS), keys=("d",)),
     View("launch", launch("cream-seed0"), document="launch"),
     View("launch-narrow", launch("cream-seed0"), NARROW),
+    View("launch-fork", launch("cream-seed0", "M2")),
+    View("launch-dry-run", launch("cream-seed0"), keys=("ctrl+t",)),
 )
 
 
@@ -86,20 +110,29 @@ async def draw(view: View, root: Path) -> str:
     """The picture of a view of this store, as SVG."""
     with closing(sqlite3.connect(root / "cream.db")) as connection:
         ids = {row[1]: row[0] for row in connection.execute("SELECT run_id, name FROM run")}
-    app = CreamApp(root, view.target(ids))
+    os.chdir(root.parent)  # the place of the store is shown
+    app = CreamApp(Path(root.name), view.target(ids))
     async with app.run_test(size=view.size) as pilot:
         if view.theme is not None:
             app.theme = view.theme
         await settle(pilot)
         await press(pilot, *view.keys)
+        for line in app.screen.query(Input):
+            line.cursor_blink = False
+        await settle(pilot)
         return _UNIQUE.sub("terminal", draw_picture(app))
 
 
-def copy_store(folder: Path) -> Path:
-    """A copy of the recorded store, one hour after its last run began."""
-    root = folder / "store"
-    shutil.copytree(RECORDED, root)
-    return root
+@contextmanager
+def frozen(root: Path) -> Iterator[None]:
+    """One hour after the last run of the store began, on a machine that is always the same."""
+    machine = Machine(60 << 30, 20 << 30, None)
+    with (
+        patch.object(time, "time", lambda: find_now(root)),
+        patch.object(launch_checks, "read_machine", lambda _: machine),
+        patch.object(preview, "find_free_bytes", lambda _: machine.disk_bytes),
+    ):
+        yield
 
 
 def find_now(root: Path) -> float:
@@ -113,11 +146,11 @@ def main() -> int:
     DOCUMENTS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CONFIG_HOME"] = folder
-        root = copy_store(Path(folder))
-        now = find_now(root)
-        time.time = lambda: now
+        root = copy_store(Path(folder), is_usable=False)
         for view in VIEWS:
-            if view.document is not None:
+            if view.document is None:
+                continue
+            with frozen(root):
                 (root / "view.json").unlink(missing_ok=True)
                 (DOCUMENTS / f"{view.document}.svg").write_text(asyncio.run(draw(view, root)), encoding="utf-8")
                 print(f"docs/screens/{view.document}.svg")

@@ -11,11 +11,15 @@ import sqlite3
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
+
+from driving import INSTALLED
 
 from cream_tui.actions import call_command
 
 FOLDER = Path(__file__).parent / "recorded"
+CHECKOUT = Path(__file__).resolve().parents[2]
 # A learning rate at which a dozen steps a training show what the sandbox shows at full size.
 SMALL = ("data.prompts_per_iteration=120", "evaluation.items=200", "training.learning_rate=3e-4")
 SLOW = ("data.prompts_per_iteration=400", "evaluation.items=200")
@@ -55,13 +59,26 @@ def _run(root: Path, *words: str, expected: int = 0) -> None:
 
 
 def _keep(root: Path) -> None:
+    """Put the store into its place, without the places of the machine on which it was made."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
-    with sqlite3.connect(root / "cream.db") as connection:
+    places = {str(root): "/data/store", str(CHECKOUT): str(INSTALLED)}
+    with closing(sqlite3.connect(root / "cream.db")) as connection:
         connection.execute("VACUUM INTO ?", (str(FOLDER / "cream.db"),))
         (run_id,) = connection.execute("SELECT run_id FROM run WHERE name = 'too-fast'").fetchone()
-    connection.close()
+    with closing(sqlite3.connect(FOLDER / "cream.db")) as connection, connection:
+        for place, name in places.items():
+            for table, column in (("run", "error"), ("stage", "error"), ("attempt", "error"), ("run", "base_folder")):
+                connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (place, name))
+        connection.execute("UPDATE run SET provenance_json = json_set(provenance_json, '$.system', 'Linux')")
+    with closing(sqlite3.connect(FOLDER / "cream.db", isolation_level=None)) as connection:
+        connection.execute("VACUUM")  # a replaced text must not stay in a free page
     shutil.copytree(root / "runs" / run_id, FOLDER / "runs" / run_id)
+    for log in FOLDER.rglob("*.log"):
+        text = log.read_text(encoding="utf-8")
+        for place, name in places.items():
+            text = text.replace(place, name)
+        log.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import OpenApp, press, read_screen, settle
+from driving import OpenApp, ask, press, read_screen, settle
 from textual.pilot import Pilot
+from textual.widget import Widget
 from textual.widgets import Input, OptionList
 
 from cream_tui.app import CreamApp
@@ -20,6 +22,7 @@ from cream_tui.compared_runs import find_runs
 from cream_tui.screens.compare import CompareScreen
 from cream_tui.screens.pairs import PairsScreen
 from cream_tui.targets import CompareTarget
+from cream_tui.units import format_signed
 from cream_tui.widgets.row_table import RowTable
 from db.reading import open_reader
 
@@ -38,6 +41,28 @@ def query(root: Path, sql: str, *values: object) -> list[Any]:
 def find_ids(root: Path, names: tuple[str, ...]) -> tuple[str, ...]:
     with closing(open_reader(root)) as connection:
         return tuple(run.run_id for run in find_runs(connection, names))
+
+
+def read_accuracy(root: Path, name: str) -> float:
+    """Of a run's newest model."""
+    sql = (
+        "SELECT avg(e.correct) FROM run r JOIN run_stage l USING (run_id) JOIN evaluation e USING (stage_id) "
+        "WHERE r.name = ? AND l.label = 'evaluate M' || (r.iterations + 1)"
+    )
+    return float(query(root, sql, name)[0][0])
+
+
+def read_summary(app: CreamApp, title: str) -> list[str]:
+    """The words behind the title of a row of the summary, the marks of the best aside."""
+    line = next(line for line in read_screen(app).splitlines() if line.startswith(f"│  {title} "))
+    return line.replace("*", " ").split("│")[1].removeprefix(f"  {title} ").split()
+
+
+def read_widget(app: CreamApp, widget: Widget) -> str:
+    """What stands on the screen where the widget is, in one line."""
+    region = widget.region
+    lines = read_screen(app).splitlines()[region.y : region.bottom]
+    return " ".join(" ".join(line[region.x : region.right] for line in lines).split())
 
 
 def get_screen(app: CreamApp) -> CompareScreen:
@@ -75,11 +100,15 @@ def compare(store: Path, open_app: OpenApp) -> OpenCompare:
 
 
 @both_sizes
-async def test_runs_that_differ_in_the_seed_stand_together(compare: OpenCompare, size: tuple[int, int]) -> None:
+async def test_runs_that_differ_in_the_seed_stand_together(
+    compare: OpenCompare, store: Path, size: tuple[int, int]
+) -> None:
+    arms = [arm["models"][-1]["measures"]["accuracy"] for arm in ask(store, "compare", *SEEDS)["arms"]]
+    spreads = [word for arm in arms for word in (f"{100 * arm['mean']:.1f}", f"±{100 * arm['std']:.1f}")]
     async with compare(size=size) as (screen, pilot):
         text = read_screen(pilot.app)
         assert "A srlm" in text and "B cream" in text and "n=3" in text
-        assert "79.0 ±2.6" in text
+        assert read_summary(pilot.app, "accuracy %") == [*spreads, format_signed(100 * arms[1]["delta"], 1)]
         assert list_drawn(screen) == ["srlm", "cream"]
         band = list_series(screen)[0]
         assert band.low is not None and band.high is not None
@@ -90,11 +119,12 @@ async def test_runs_that_differ_in_the_seed_stand_together(compare: OpenCompare,
         assert list_series(screen)[0].low is None
 
 
-async def test_what_it_says_stands_under_the_summary(compare: OpenCompare) -> None:
-    async with compare() as (_, pilot):
-        text = " ".join(read_screen(pilot.app).split())
-        assert "the data carries no claim" in text
-        assert "by seed the difference is 0.0" in text.replace("│", " ").replace("  ", " ")
+async def test_what_it_says_stands_under_the_summary(compare: OpenCompare, store: Path) -> None:
+    of_runs, *_, of_seeds = ask(store, "compare", *SEEDS)["sentences"]
+    assert "exact McNemar" in of_runs and "by seed the difference is" in of_seeds
+    async with compare() as (screen, pilot):
+        text = read_widget(pilot.app, screen.query_one("#compare-sentences"))
+        assert of_runs in text and of_seeds in text
         assert "These are runs, not methods" not in text  # both arms have three seeds
     async with compare(*TWO) as (_, pilot):
         assert "These are runs, not methods" not in read_screen(pilot.app)  # one arm of two seeds
@@ -117,17 +147,19 @@ async def test_on_a_narrow_screen_tab_brings_the_panes_forward(compare: OpenComp
 
 
 async def test_deltas_are_to_the_baseline(compare: OpenCompare, store: Path) -> None:
-    """cream-seed0 has 80 % and cream-seed2 76 % at M3."""
+    first, second = (read_accuracy(store, name) for name in TWO)
     query(store, "UPDATE run SET is_baseline = 0")
     async with compare(*TWO) as (screen, pilot):
         await press(pilot, "g")
-        row = next(line for line in read_screen(pilot.app).splitlines() if "accuracy %" in line)
-        assert row.split()[2:6] == ["%", "80.0*", "76.0", "−4.0"]
+        words = [f"{100 * first:.1f}", f"{100 * second:.1f}", format_signed(100 * (second - first), 1)]
+        assert read_summary(pilot.app, "accuracy %") == words
+        row = next(line for line in read_screen(pilot.app).splitlines() if "  accuracy %" in line)
+        assert (f" {words[0]}* " in row, f" {words[1]}* " in row) == (first > second, second > first)
         table = screen.get_table()
         assert table is not None
         rows = [dict(zip(table.columns, found, strict=True)) for found in table.rows]
         delta = {found["letter"]: found["delta"] for found in rows if found["metric"] == "accuracy"}
-        assert delta == {"A": None, "B": pytest.approx(-0.04)}
+        assert delta == {"A": None, "B": pytest.approx(second - first)}
 
 
 async def test_pinning_moves_the_baseline_and_is_undone(compare: OpenCompare, store: Path) -> None:
@@ -203,11 +235,12 @@ async def test_the_table_shows_last_best_or_cursor_values(compare: OpenCompare) 
         assert read_loss() != last
 
 
-async def test_axis_smoothing_scale_and_zoom(compare: OpenCompare) -> None:
+async def test_axis_smoothing_scale_and_zoom(compare: OpenCompare, store: Path) -> None:
+    (newest,) = query(store, "SELECT iterations + 1 FROM run WHERE name = 'srlm-seed0'")[0]
     async with compare("srlm-seed0", "cream-seed0") as (screen, pilot):
         await press(pilot, "X")
         assert "x iteration" in read_screen(pilot.app)
-        assert max(list_series(screen, 1)[0].xs) == 3.0  # M3
+        assert max(list_series(screen, 1)[0].xs) == newest
         await press(pilot, "X", "X")
         assert "x wall" in read_screen(pilot.app)
         assert max(list_series(screen)[0].xs) > 1.0  # seconds: the times were read
@@ -347,34 +380,54 @@ async def test_a_removed_run_leaves_the_others(compare: OpenCompare, store: Path
 
 @both_sizes
 async def test_answers_stand_side_by_side_by_outcome(compare: OpenCompare, size: tuple[int, int], store: Path) -> None:
-    """6 only cream-seed2 and 10 only cream-seed0 of 100."""
+    told = ask(store, "compare", *TWO, "--answers")
+    (count,) = told["counts"]
+    n, n_win, n_lose = count["n_items"], count["n_win"], count["n_lose"]
+    assert 0 < n_win < n and 0 < n_lose < n and n_win != n_lose
     query(store, "UPDATE run SET is_baseline = 0")
     async with compare(*TWO, size=size) as (screen, pilot):
         await press(pilot, "g", "right", "d")
         text = read_screen(pilot.app)
-        assert "greedy answers of M3   B against A:  ▲ win 6  ▼ lose 10  tie 84" in text
-        assert "100 of 100" in text
+        counts = f"▲ win {n_win}  ▼ lose {n_lose}  tie {n - n_win - n_lose}"
+        assert f"greedy answers of {told['model']}   B against A:  {counts}" in text
+        assert f"{n} of {n}" in text
         await press(pilot, "f")
         assert "shown: win" in read_screen(pilot.app)
         rows = screen.query_one(RowTable)
         items = screen.prompts.answers.shown_items
-        assert len(items) == 6
+        assert len(items) == n_win
         text = read_screen(pilot.app)
         assert "✗ wrong" in text and "✓ right" in text
         assert items[0].prompt[:20] in text
-        assert screen.get_command() == "compare cream-seed0 cream-seed2 --answers --model M3 --only win"
+        command = screen.get_command()
+        assert command == f"compare cream-seed0 cream-seed2 --answers --model {told['model']} --only win"
+        assert [item["prompt"] for item in ask(store, *shlex.split(command))["items"]] == [
+            item.prompt for item in items
+        ]
         copied = screen.get_copy()
         assert copied is not None and copied.text.startswith(items[0].prompt)
         table = screen.get_table()
-        assert table is not None and len(table.rows) == 6
+        assert table is not None and len(table.rows) == n_win
         await press(pilot, "f")
-        assert len(screen.prompts.answers.shown_items) == 10
+        assert len(screen.prompts.answers.shown_items) == n_lose
         assert rows.has_focus
         await press(pilot, "escape")
         assert "summary" in read_screen(pilot.app)
 
 
-async def test_sampled_prompts_show_both_pairs_and_open_them(compare: OpenCompare) -> None:
+async def test_sampled_prompts_show_both_pairs_and_open_them(compare: OpenCompare, store: Path) -> None:
+    (sampled,) = ask(store, "compare", "srlm-seed0", "cream-seed0")["sampled"]
+    n_same = sampled["iterations"][0]["pairs"]["same pair, other C"]
+    confidences = {
+        name: query(
+            store,
+            "SELECT DISTINCT round(p.confidence, 2) FROM run r JOIN run_stage l USING (run_id) "
+            "JOIN pair p USING (stage_id) WHERE r.name = ? AND l.iteration = 1 AND p.confidence IS NOT NULL",
+            name,
+        )
+        for name in ("srlm-seed0", "cream-seed0")
+    }
+    assert confidences["srlm-seed0"] == [(1.0,)] and len(confidences["cream-seed0"]) == 1
     async with compare("srlm-seed0", "cream-seed0") as (screen, pilot):
         await press(pilot, "d", "enter")
         assert isinstance(pilot.app.front, CompareScreen)  # type: ignore[attr-defined]
@@ -383,11 +436,11 @@ async def test_sampled_prompts_show_both_pairs_and_open_them(compare: OpenCompar
         assert "sampled at t=1, the same responses" in text
         assert "pairs  same pair, other C" in text
         assert "chosen" in text and "rejected" in text
-        assert "C=1.00" in text and "C=0.7" in text
+        assert "C=1.00" in text and f"C={confidences['cream-seed0'][0][0]:.2f}" in text
         await press(pilot, *"ffff")
         assert "shown: same pair, other C" in read_screen(pilot.app)
-        assert len(screen.prompts.answers.shown_items) == 60
-        prompt_id = screen.prompts.answers.items[3].key
+        assert len(screen.prompts.answers.shown_items) == n_same
+        prompt_id = screen.prompts.answers.shown_items[3].key
         await press(pilot, "down", "down", "down", "enter")
         front = pilot.app.front  # type: ignore[attr-defined]
         assert isinstance(front, PairsScreen)
@@ -422,7 +475,7 @@ async def test_a_live_run_grows(compare: OpenCompare, store: Path) -> None:
         (stage_id, step) = query(
             store,
             "SELECT m.stage_id, max(m.step) FROM metric m JOIN metric_name n USING (name_id) JOIN run_stage l "
-            "USING (stage_id) JOIN run r USING (run_id) WHERE r.name = 'cream-seed0' AND l.label = 'train M3' "
+            "USING (stage_id) JOIN run r USING (run_id) WHERE r.name = 'cream-seed0' AND l.label = 'train M' || (r.iterations + 1) "
             "AND n.name = 'loss'",
         )[0]
         with closing(sqlite3.connect(store / "cream.db")) as connection, connection:

@@ -392,3 +392,20 @@ async def test_a_first_run_needs_no_store(open_app: Any, tmp_path: Path) -> None
         await look(pilot)
         assert "0 reused" in read_screen(app)
     assert not (tmp_path / "none").exists()
+
+
+async def test_the_cursor_comes_back_to_its_field_and_never_leaves_the_form_upwards(
+    open_app: Any, performed: list[list[str]]
+) -> None:
+    async with open_app(SANDBOX) as (app, pilot):
+        await look(pilot)
+        form = get_screen(app).form
+        assert form.focus_field("training.beta")
+        await press(pilot, "ctrl+t", "escape")
+        assert app.focused is form.rows["training.beta"].input
+        await press(pilot, "ctrl+f", "escape")
+        assert app.focused is form.rows["training.beta"].input
+        await press(pilot, *["up"] * 20)
+        assert app.focused is form.rows["base"].input
+        await press(pilot, *["down"] * 60)
+        assert app.focused is list(form.sections.values())[-1]

@@ -5,17 +5,13 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from pictures import VIEWS, View, draw, find_now
+from driving import copy_store
+from pictures import VIEWS, View, draw, frozen
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
-
-Usage = namedtuple("Usage", "total used free")
 
 
 class Picture(SingleFileSnapshotExtension):
@@ -25,13 +21,8 @@ class Picture(SingleFileSnapshotExtension):
     _write_mode = WriteMode.TEXT
 
 
-@pytest.fixture(autouse=True)
-def frozen(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = find_now(store)
-    monkeypatch.setattr(time, "time", lambda: now)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100 << 30, 40 << 30, 60 << 30))
-
-
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-async def test_the_view_looks_as_it_did(view: View, store: Path, snapshot: SnapshotAssertion) -> None:
-    assert await draw(view, store) == snapshot(extension_class=Picture)
+async def test_the_view_looks_as_it_did(view: View, tmp_path: Path, snapshot: SnapshotAssertion) -> None:
+    store = copy_store(tmp_path, is_usable=False)
+    with frozen(store):
+        assert await draw(view, store) == snapshot(extension_class=Picture)

@@ -38,6 +38,26 @@ def find(store: Path) -> Callable[[str], str]:
 
 
 @pytest.fixture
+def iterations(store: Path) -> int:
+    """How many iterations the recorded runs have: M1 is trained before the first, so M(n + 1) is the newest model."""
+    with closing(open_reader(store)) as reader:
+        found = find_run(reader, "cream-seed0").iterations
+    assert found > 1
+    return found
+
+
+@pytest.fixture
+def n_sft_steps(store: Path) -> int:
+    """Steps of the training of M1."""
+    with closing(open_reader(store)) as reader:
+        (found,) = reader.execute(
+            "SELECT s.n_done FROM run_stage l JOIN stage s USING (stage_id) JOIN run r USING (run_id) "
+            "WHERE r.name = 'cream-seed0' AND l.label = 'train M1 (SFT)'"
+        ).fetchone()
+    return int(found)
+
+
+@pytest.fixture
 def writer(store: Path) -> Iterator[sqlite3.Connection]:
     """Another process's connection."""
     with closing(sqlite3.connect(store / "cream.db", isolation_level=None)) as connection:
@@ -70,24 +90,24 @@ def told(app: CreamApp) -> str:
 
 @pytest.mark.parametrize(("size", "n_charts"), [((120, 40), 4), ((80, 24), 2)])
 async def test_a_page_of_charts_the_stages_and_the_log(
-    open_app: Any, find: Callable[[str], str], size: tuple[int, int], n_charts: int
+    open_app: Any, find: Callable[[str], str], iterations: int, size: tuple[int, int], n_charts: int
 ) -> None:
     async with open_app(RunTarget(find("cream-seed0")), size=size) as (app, _):
         screen, shown = get_screen(app), read_screen(app)
         assert "cream-seed0  ✓ done" in shown
-        assert "M0 ✓ ── M1 ✓ ── M2 ✓ ── M3 ✓" in shown
+        assert " ── ".join(f"M{k} ✓" for k in range(iterations + 2)) in shown
         assert list(screen.charts.pages.visible) == ["loss", "z", "accuracy", "tau"][:n_charts]
         assert "z and its target logit(C)" in shown
         assert ("tau of the rankings" in shown) == (n_charts == 4)
         assert "log  following ●" in shown
-        assert "evaluate M3" in shown.splitlines()[-5] + shown.splitlines()[-6]
+        assert f"evaluate M{iterations + 1}" in shown.splitlines()[-5] + shown.splitlines()[-6]
         assert ("system" in shown) == (size[0] == 120)
         assert sum("\u2801" <= letter <= "\u28ff" for letter in shown) > 40
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_pages_turn_to_every_chart_and_around(
-    open_app: Any, find: Callable[[str], str], size: tuple[int, int]
+    open_app: Any, find: Callable[[str], str], iterations: int, size: tuple[int, int]
 ) -> None:
     async with open_app(RunTarget(find("cream-seed0")), size=size) as (app, pilot):
         pages = get_screen(app).charts.pages
@@ -96,7 +116,7 @@ async def test_pages_turn_to_every_chart_and_around(
             await press(pilot, "pagedown")
             seen += get_screen(app).charts.pages.visible
         assert seen == list(get_screen(app).charts.panels)
-        assert "M2: tau to anchor" in read_screen(app)
+        assert f"M{iterations}: tau to anchor" in read_screen(app)
         await press(pilot, "pagedown")
         assert get_screen(app).charts.pages.page == 0
         await press(pilot, "pageup")
@@ -113,20 +133,22 @@ async def test_only_what_is_in_sight_is_read(open_app: Any, find: Callable[[str]
         assert ("pair", "chosen_n_tokens") in screen.data.points
 
 
-async def test_one_cursor_for_all_charts(open_app: Any, find: Callable[[str], str]) -> None:
-    """SFT has 13 steps in the recording: the third point from the end of the second training is step 13 + 4 + 2."""
+async def test_one_cursor_for_all_charts(
+    open_app: Any, find: Callable[[str], str], iterations: int, n_sft_steps: int
+) -> None:
+    """The cursor goes from a step of the newest model back to M1, which stands at the last step of SFT."""
     async with open_app(RunTarget(find("cream-seed0"))) as (app, pilot):
         charts = get_screen(app).charts
         await press(pilot, "left_square_bracket", "left_square_bracket", "left_square_bracket")
         x = charts.look.cursor_x
         assert x is not None
         assert {charts._cells[key].cursor_x for key in charts.pages.visible} == {x}
-        assert "M3 step" in read_screen(app)
-        await press(pilot, "left_curly_bracket", "left_curly_bracket")
+        assert f"M{iterations + 1} step" in read_screen(app)
+        await press(pilot, *["left_curly_bracket"] * iterations)
         assert charts.iteration == 1
-        assert charts.look.cursor_x == 13
+        assert charts.look.cursor_x == n_sft_steps
         await press(pilot, "pagedown")
-        assert {charts._cells[key].cursor_x for key in charts.pages.visible} == {13}
+        assert {charts._cells[key].cursor_x for key in charts.pages.visible} == {n_sft_steps}
         await press(pilot, "escape")
         assert charts.look.cursor_x is None
         assert app.current_mode == "run"
@@ -206,16 +228,20 @@ async def test_keys_go_from_chart_to_chart(open_app: Any, find: Callable[[str], 
         assert keys == ["z", "tau", "accuracy", "loss", "accuracy", "logprob"]
 
 
-async def test_enter_opens_the_pairs_behind_a_point(open_app: Any, find: Callable[[str], str]) -> None:
+async def test_enter_opens_the_pairs_behind_a_point(
+    open_app: Any, find: Callable[[str], str], iterations: int
+) -> None:
     async with open_app(RunTarget(find("cream-seed0"))) as (app, pilot):
         await press(pilot, "left_square_bracket", "enter")
         assert app.current_mode == "pairs"
-        assert "iteration=2" in repr(app.front.want())
+        assert f"iteration={iterations}," in repr(app.front.want())
 
 
-async def test_sft_has_no_pairs(open_app: Any, find: Callable[[str], str]) -> None:
+async def test_sft_has_no_pairs(open_app: Any, find: Callable[[str], str], iterations: int) -> None:
     async with open_app(RunTarget(find("cream-seed0"))) as (app, pilot):
-        await press(pilot, "left_curly_bracket", "left_curly_bracket", "left_curly_bracket", "enter")
+        await press(pilot, *["left_curly_bracket"] * (iterations + 1))
+        assert get_screen(app).charts.iteration == 1
+        await press(pilot, "enter")
         assert app.current_mode == "run"
         assert "no pairs stand behind this point" in told(app)
 
@@ -281,14 +307,17 @@ async def test_searching_from_the_charts_keeps_digits_as_text(open_app: Any, fin
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_stages_configuration_and_models_have_panes(
-    open_app: Any, find: Callable[[str], str], size: tuple[int, int]
+    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection, size: tuple[int, int]
 ) -> None:
+    (n_prompts,) = writer.execute(
+        "SELECT json_extract(config_json, '$.data.prompts_per_iteration') FROM run WHERE name = 'cream-seed0'"
+    ).fetchone()
     async with open_app(RunTarget(find("cream-seed0")), size=size) as (app, pilot):
         await press(pilot, "T")
         assert "✓ reused (srlm-seed0)" in read_screen(app)
         await press(pilot, "K")
         assert "model:" in read_screen(app)
-        assert "prompts_per_iteration: 60" in app.front.get_copy().text
+        assert f"prompts_per_iteration: {n_prompts}\n" in app.front.get_copy().text
         assert "packages:" in app.front.get_copy().text
         await press(pilot, "M")
         assert "tau to anchor" in read_screen(app)
@@ -301,10 +330,15 @@ async def test_stages_configuration_and_models_have_panes(
         assert get_screen(app)._view == "charts"
 
 
-async def test_a_failed_run_says_why_and_what_to_do(open_app: Any, find: Callable[[str], str]) -> None:
+async def test_a_failed_run_says_why_and_what_to_do(
+    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection
+) -> None:
+    (error,) = writer.execute("SELECT error FROM run WHERE name = 'too-fast'").fetchone()
+    reason = error.splitlines()[0]
+    assert "the loss is nan" in reason
     async with open_app(RunTarget(find("too-fast"))) as (app, pilot):
         shown = read_screen(app)
-        assert "✗ train M2: the loss is nan at step 3 of 4" in shown
+        assert f"✗ {reason}" in shown
         assert "a smaller training.learning_rate" in shown
         assert "✗train failed" in shown
         await press(pilot, "exclamation_mark")
@@ -331,14 +365,16 @@ async def test_fork_opens_the_form_at_a_model(open_app: Any, find: Callable[[str
         assert "M2" in read_screen(app)
 
 
-async def test_what_is_shown_is_exported_copied_and_named(open_app: Any, find: Callable[[str], str]) -> None:
+async def test_what_is_shown_is_exported_copied_and_named(
+    open_app: Any, find: Callable[[str], str], n_sft_steps: int
+) -> None:
     async with open_app(RunTarget(find("cream-seed0"))) as (app, pilot):
         screen = get_screen(app)
         assert screen.get_command() == "metrics cream-seed0 loss"
         table = screen.get_table()
         assert table is not None
         assert table.name == "cream-seed0-loss"
-        assert table.rows[0][:5] == ("train", "loss", 0, 1, "M1 step 1/13")
+        assert table.rows[0][:5] == ("train", "loss", 0, 1, f"M1 step 1/{n_sft_steps}")
         await press(pilot, "left_square_bracket")
         assert "loss 0." in screen.get_copy().text
         await press(pilot, "O")

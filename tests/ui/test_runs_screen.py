@@ -174,7 +174,8 @@ async def test_groups_have_means_and_fold(open_app: Any, size) -> None:
         assert "cream-seed0" in list_names(app)
 
 
-async def test_selection(open_app: Any, gone: list[Target]) -> None:
+async def test_selection(open_app: Any, gone: list[Target], store: Path) -> None:
+    set_baseline(store, None)
     async with open_app() as (app, pilot):
         screen = get_screen(app)
         await press(pilot, "c")
@@ -321,6 +322,7 @@ async def test_where_the_keys_lead(open_app: Any, gone: list[Target], store: Pat
 
 async def test_a_live_list_keeps_cursor_and_scroll(open_app: Any, store: Path) -> None:
     """Forty copies of a run make the list longer than the screen; a newer one comes above all."""
+    set_baseline(store, None)
     columns = (
         "method, seed, iterations, state, config_json, config_digest, lineage_json, base_folder, base_digest, reuse, "
     )

@@ -14,12 +14,12 @@ from cream_tui.results import ModelResult
 from cream_tui.snapshots import RunSnapshot
 from cream_tui.stage_view import StageView
 from cream_tui.targets import PairsTarget, RunTarget
+from cream_tui.units import format_left
 from cream_tui.views.run import (
     describe_current,
     describe_state,
     find_peak,
     format_config,
-    format_left,
     lay_out_stages,
     list_log_sections,
     list_stage_rows,
