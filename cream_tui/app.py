@@ -58,7 +58,7 @@ class CreamApp(ServiceApp):
         Binding("3", "mode('pairs')", "Its pairs", show=False, id="app.pairs"),
         Binding("4", "mode('compare')", "Compare", show=False, id="app.compare"),
         Binding("5", "mode('launch')", "Launch", show=False, id="app.launch"),
-        Binding("question_mark", "help", "Help", id="app.help"),
+        Binding("question_mark,f1", "help", "Help", id="app.help"),
         Binding("exclamation_mark", "alerts", "Alerts", show=False, id="app.alerts"),
         Binding("y", "copy", "Copy", show=False, id="app.copy"),
         Binding("Y", "copy_to_file", "Copy to a file", show=False, id="app.copy_to_file"),

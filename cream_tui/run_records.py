@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from cream_tui.config_differences import flatten_config, load_config
 from cream_tui.filters import Key, Kind, Vocabulary
 from cream_tui.narrative import LEAST_CHANGED_SHARE
+from cream_tui.units import format_percent
 from db.overview import RunOverview
 from db.run_facts import RunHealth
 
@@ -21,7 +22,8 @@ Value: TypeAlias = bool | int | float | str | tuple[str, ...] | None
 
 # In the order in which a list by state shows them.
 STATES = ("running", "queued", "stale", "failed", "stopped", "done")
-WARNINGS = ("stale", "failed", "small change", "undefined taus")
+UNDEFINED = "undefined taus"
+WARNINGS = ("stale", "failed", "small change", UNDEFINED)
 # Where more than a fifth of the rankings cannot be compared, the mean of the rest says little.
 MOST_UNDEFINED_SHARE = 0.2
 
@@ -34,6 +36,7 @@ class RunRecord:
         state: as shown: stale where its process is gone.
         parent: name of the run it was forked from; its id where that is removed.
         age_s: since it was created.
+        undefined_share: of the taus of its newest agree stage, None before there is one.
     """
 
     run: RunOverview
@@ -41,6 +44,13 @@ class RunRecord:
     age_s: float
     parent: str | None = None
     warnings: tuple[str, ...] = ()
+    undefined_share: float | None = None
+
+    def tell_warnings(self) -> list[str]:
+        """The warnings in words, with how many taus are undefined."""
+        share = self.undefined_share
+        counted = UNDEFINED if share is None else f"{format_percent(share, 0)} % of taus undefined"
+        return [counted if warning == UNDEFINED else warning for warning in self.warnings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +144,9 @@ def build_run_records(
     for run in runs:
         state = "stale" if is_stale(run) else run.state
         parent = None if run.parent_run_id is None else names.get(run.parent_run_id, run.parent_run_id)
-        warnings = _find_warnings(state, (health or {}).get(run.run_id, RunHealth()))
-        records.append(RunRecord(run, state, max(0.0, now - run.created_at), parent, warnings))
+        known = (health or {}).get(run.run_id, RunHealth())
+        warnings = _find_warnings(state, known)
+        records.append(RunRecord(run, state, max(0.0, now - run.created_at), parent, warnings, known.undefined_share))
     return records
 
 
@@ -200,5 +211,5 @@ def _find_warnings(state: str, health: RunHealth) -> tuple[str, ...]:
     if health.least_changed_share is not None and health.least_changed_share < LEAST_CHANGED_SHARE:
         found.append("small change")
     if health.undefined_share is not None and health.undefined_share > MOST_UNDEFINED_SHARE:
-        found.append("undefined taus")
+        found.append(UNDEFINED)
     return tuple(found)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from db.queries import as_bool
 from db.reading import fetch_rows, snapshot
+from db.run_series import parse_numbers
 
 # Of a prompt in a list.
 _N_SHOWN_CHARACTERS = 200
@@ -215,8 +216,8 @@ def read_curve(c: sqlite3.Connection, run_id: str, stage: str, name: str, *, has
                 step.extend(
                     range(first, last + 1) if is_whole else json.loads(_gather(c, stage_id, name_id, "step")[3])
                 )
-                value.extend(json.loads(values))
-                at.extend(json.loads(times) if has_times else ())
+                value.extend(parse_numbers(values))
+                at.extend(parse_numbers(times) if has_times else ())
     return Curve(tuple(found), step, value, at, int(cursor))
 
 

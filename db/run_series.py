@@ -7,6 +7,7 @@ the place of the row with the same position and step. ``c`` comes from ``open_re
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from array import array
 from dataclasses import dataclass
@@ -19,16 +20,11 @@ __all__ = [
     "SeriesInfo",
     "TauCount",
     "list_series",
+    "parse_numbers",
     "read_recent_usage",
     "read_series",
     "read_tau_counts",
 ]
-
-# From the run's stages to their metrics: a store has far more metrics than stages.
-_POINTS = (
-    "FROM run_stage l CROSS JOIN stage s ON s.stage_id = l.stage_id CROSS JOIN metric_name n "
-    "CROSS JOIN metric m ON m.stage_id = l.stage_id AND m.name_id = n.name_id "
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +95,45 @@ def list_series(c: sqlite3.Connection, run_id: str) -> list[SeriesInfo]:
 
 
 def read_series(c: sqlite3.Connection, run_id: str, name: str, *, stage: str, after: int = 0) -> SeriesColumns:
-    """The points of a series whose metric_id is above the cursor.
+    """The points of a series whose metric_id is above the cursor, values and times to 15 digits.
 
     Args:
         name: of the metric.
         stage: the kind of stage: ``mean_n_tokens`` is a metric of sample and of evaluate.
         after: 0 reads all.
     """
-    rows = fetch_rows(
+    stages = fetch_rows(
         c,
-        f"SELECT l.position, l.iteration, m.step, m.value, m.at, m.metric_id {_POINTS} "
-        "WHERE l.run_id = ? AND n.name = ? AND s.name = ? AND m.metric_id > ? ORDER BY l.position, m.step",
-        (run_id, name, stage, after),
+        "SELECT l.position, l.iteration, l.stage_id, n.name_id FROM metric_name n CROSS JOIN run_stage l "
+        "CROSS JOIN stage s ON s.stage_id = l.stage_id WHERE n.name = ? AND l.run_id = ? AND s.name = ? "
+        "ORDER BY l.position",
+        (name, run_id, stage),
     )
-    position, iteration, step, value, at, metric_id = zip(*rows, strict=True) if rows else ((),) * 6
-    return SeriesColumns(
-        name,
-        stage,
-        array("q", position),
-        array("q", iteration),
-        array("q", step),
-        array("d", value),
-        array("d", at),
-        array("q", metric_id),
-    )
+    columns = SeriesColumns(name, stage, array("q"), array("q"), array("q"), array("d"), array("d"), array("q"))
+    for position, iteration, stage_id, name_id in stages:
+        # One text for each column: Python's lock is let go and taken again for every fetched row, which takes a
+        # thousand times as long while another thread draws.
+        (texts,) = fetch_rows(
+            c,
+            "SELECT json_group_array(step), json_group_array(value), json_group_array(at), json_group_array(metric_id) "
+            "FROM (SELECT step, value, at, metric_id FROM metric "
+            "WHERE stage_id = ? AND name_id = ? AND metric_id > ? ORDER BY step)",
+            (stage_id, name_id, after),
+        )
+        step, value, at, metric_id = map(parse_numbers, texts)
+        columns.position.extend([position] * len(step))
+        columns.iteration.extend([iteration] * len(step))
+        columns.step.extend(map(int, step))
+        columns.value.extend(value)
+        columns.at.extend(at)
+        columns.metric_id.extend(map(int, metric_id))
+    return columns
+
+
+def parse_numbers(text: str) -> list[float]:
+    """The numbers of a JSON list; SQLite writes an infinite one, as of a diverged training, in its own way."""
+    numbers: list[float] = json.loads(text.replace("Inf", "Infinity"))
+    return numbers
 
 
 def read_tau_counts(c: sqlite3.Connection, run_id: str, iteration: int, *, against: str) -> list[TauCount]:

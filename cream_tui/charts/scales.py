@@ -6,6 +6,7 @@ Knows ranges, linear and logarithmic. Must not know series or cells. A range is 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -30,6 +31,7 @@ _DURATION_STEPS = (
 _PADDING_STEPS = 20  # a fitted range ends on a multiple of about its span over this
 _GROWTH = 0.2  # room that a range gains beyond what it needs when it has to grow
 _MOST = 1e150  # larger numbers would overflow in a span
+_MOST_EXPONENT = 150.0
 _LEAST_FILLED = 0.4  # below this share of a kept range the data get a range of their own
 
 
@@ -143,10 +145,11 @@ def fit_range(low: float, high: float, *, is_log: bool = False) -> Range:
     """The range widened outwards to round numbers, by a twentieth at most on each side; never empty."""
     if is_log:
         low, high = (math.log10(low), math.log10(high))
+        low, high = max(low, -_MOST_EXPONENT), min(high, _MOST_EXPONENT)
         if high - low < 1e-9:
-            low, high = low - 0.5, high + 0.5
+            low, high = min(low, high) - 0.5, max(low, high) + 0.5
         step = 0.05 * (high - low)
-        return 10 ** (low - step), 10 ** (high + step)
+        return _raise(low - step), _raise(high + step)
     low, high = open_range(low, high)
     step = _find_step((high - low) / _PADDING_STEPS)
     factor, power = _split_step(step)
@@ -185,13 +188,14 @@ def open_range(low: float, high: float, *, is_log: bool = False) -> Range:
     if high > low and math.isfinite(1 / (high - low)):
         return low, high
     if is_log:
-        return low / 2, high * 2
+        return max(low / 2, 1 / _MOST), max(high * 2, 4 / _MOST)
     around = abs(low) / 10 or 1.0
     return low - around, high + around
 
 
 def _raise(exponent: float) -> float:
-    return float(10**exponent)
+    """The power of ten, within what spans can be made of."""
+    return float(10 ** min(max(exponent, -_MOST_EXPONENT), _MOST_EXPONENT))
 
 
 def _find_step(least: float) -> float:
@@ -224,7 +228,8 @@ def _list_multiples(low: float, high: float, factor: int, power: int) -> list[fl
 
 def _find_log_ticks(scale: Scale, n_max: int) -> list[float]:
     """Powers of ten, every second or third where they are many, their double and fivefold where they are few."""
-    first, last = math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high))
+    least = sys.float_info.min  # below, powers of ten are zero
+    first, last = math.floor(math.log10(max(scale.low, least))), math.ceil(math.log10(max(scale.high, least)))
     fine = [
         tick
         for e in range(first, last + 1)
@@ -239,7 +244,7 @@ def _find_log_ticks(scale: Scale, n_max: int) -> list[float]:
     if len(spread) >= 2:
         return spread
     ends = coarse if len(coarse) >= 2 else fine
-    return [ends[0], ends[-1]]
+    return [ends[0], ends[-1]] if ends else []
 
 
 def _format_duration(seconds: float, step: float) -> str:

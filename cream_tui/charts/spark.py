@@ -47,6 +47,7 @@ def spark(
             characters.append(" ")
             continue
         value = max(inside, key=lambda value: abs(value - centre))
-        share = (value - low) / (high - low) if high > low else 0.5
+        # Halves: the distance of the largest numbers is none.
+        share = (value / 2 - low / 2) / (high / 2 - low / 2) if high / 2 > low / 2 else 0.5
         characters.append(levels[min(max(int(share * len(levels)), 0), len(levels) - 1)])
     return "".join(characters)

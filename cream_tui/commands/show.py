@@ -20,6 +20,7 @@ from cream_tui.result_table import (
     build_task_rows,
     list_tasks,
 )
+from cream_tui.run_forks import count_fork_verdicts, describe_fork
 from cream_tui.snapshots import RunSnapshot, read_snapshot
 from cream_tui.stage_view import StageView, describe_stage
 from cream_tui.stores import format_command, open_run_reader
@@ -73,7 +74,7 @@ def _print_head(snapshot: RunSnapshot) -> None:
         ("created", f"{(format_time(run.created_at) or '')[:19].replace('T', ' ')} UTC ({_describe_age(run)})"),
     ]
     if run.parent_run_id:
-        facts.append(("fork of", f"{run.parent_run_id} at {run.fork_at}"))
+        facts.append(("fork of", describe_fork(run.parent_run_id, run.fork_at, run.lineage_json)))
     if run.tags:
         facts.append(("tags", ", ".join(run.tags)))
     if run.started_at is not None and run.finished_at is not None:
@@ -160,6 +161,7 @@ def _build_record(
         "finished_at": format_time(run.finished_at),
         "parent_run_id": run.parent_run_id,
         "fork_at": run.fork_at,
+        "n_fork_verdicts": count_fork_verdicts(run.lineage_json),
         "exit_code": run.exit_code,
         "error": run.error,
         "log": None if log is None else str(log),

@@ -215,6 +215,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
     def refresh_data(self) -> None:
         """Read in the background and show; calls while it reads are joined into one more."""
         if not self.is_mounted or not self.is_current_mode:
+            self._is_due = self._is_reading  # what is read ahead may be older than what this call is for
             return
         want = self.want()
         if want is None:

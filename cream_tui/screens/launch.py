@@ -6,7 +6,7 @@ Knows the draft and the panes. Must not know how a run is started: it performs t
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
@@ -48,7 +48,8 @@ _BINDINGS: list[BindingType] = [
     Binding("ctrl+f", "find", "Find", id="launch.find", priority=True),
     Binding("slash", "find", "Find a setting", show=False, id="launch.find_setting"),
     Binding("ctrl+b", "choose_base", "Base", id="launch.base", priority=True),
-    Binding("ctrl+e", "edit", "Edit YAML", id="launch.edit", priority=True),
+    Binding("ctrl+e", "edit", "As YAML", id="launch.edit", priority=True),
+    Binding("escape", "back", "Leave", id="app.back"),
     Binding("ctrl+o", "save", "Save YAML", show=False, id="launch.save"),
     Binding("ctrl+g", "side", "Checks and queue", show=False, id="launch.side"),
     Binding("ctrl+r", "reset", "Take all changes back", show=False, id="launch.reset"),
@@ -75,7 +76,7 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
         self._timer: Timer | None = None
         self._pending: Wish | None = None
         self._confirmed: tuple[Wish, Draft] | None = None
-        self._is_starting = False
+        self._doing = ""  # while runs are started
         self._reader: DraftReader | None = None  # only touched by the reading thread
         self.settings = LaunchSettings(self._fields, self.draft.list_texts(None))
         self.form = self.settings.form
@@ -142,20 +143,16 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
         self.summary.set_lines(summarise(data))
         style = "" if review.is_sound else "$foreground 60%"
         command = Content.styled(make_visible(self._format_commands()[0]), style)
-        n_more = len(review.commands) - 1
-        more = Content.styled(f"   and {n_more} more (y copies all)" if n_more > 0 else "", "$foreground 60%")
+        more = Content.styled(_tell_more(len(review.commands) - 1), "$foreground 60%")
         self.command_line.set_lines([Content.assemble(("$ ", "$primary bold"), command, more)])
 
     def _show_status(self, data: LaunchData) -> None:
-        review, n = data.review, len(data.review.configs)
-        self.top_bar.set_texts(describe_draft(review), f"{n} runs" if n > 1 else "")
-        if not data.can_start:
-            n_wrong = len(review.problems) or sum(check.status == "bad" for check in data.checks)
-            words = "1 thing is" if n_wrong == 1 else f"{n_wrong} things are"
-            self.status_line.set_text(Content.styled(f"✗ {words} wrong: ctrl+s goes there", "$error"))
-        elif self._confirmed is None or self._confirmed[1] != self.draft:
-            words = f"sound: {n} runs, ctrl+n queues them" if n > 1 else "sound: ctrl+s starts it, ctrl+n queues it"
-            self.status_line.set_text(words)
+        n = len(data.review.configs)
+        self.top_bar.set_texts(describe_draft(data.review), f"{n} runs" if n > 1 else "")
+        if self._doing:
+            self.status_line.set_text(self._doing)
+        elif not data.can_start or self._confirmed is None or self._confirmed[1] != self.draft:
+            self.status_line.set_text(_tell_readiness(data))
 
     # Writing ---------------------------------------------------------------------------------------------------------
 
@@ -209,6 +206,8 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
 
     def action_choose_base(self) -> None:
         """Ask what the run comes from."""
+        if self._doing:
+            return
         shipped = [(name, f"{name}  shipped") for name in self._fields[0].choices]
         stored = [] if self.data is None else list(self.data.sources)
         runs = [(f"{RUN_PREFIX}{name}", f"{name}  run, {method}, {state}") for name, method, state in stored]
@@ -221,6 +220,8 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
 
     def action_edit(self) -> None:
         """Lend the terminal to the person's editor."""
+        if self._doing:
+            return
         base = None if self.data is None else self.data.review.base
         if base is None:
             self.cream.tell("the base cannot be read yet")
@@ -238,7 +239,8 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
 
     def action_reset(self) -> None:
         """The base as it is."""
-        self._replace(Draft(base=self.draft.base, at=self.draft.at), "all changes")
+        if not self._doing:
+            self._replace(Draft(base=self.draft.base, at=self.draft.at), "all changes")
 
     # Moving about ----------------------------------------------------------------------------------------------------
 
@@ -271,7 +273,9 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
     # Starting --------------------------------------------------------------------------------------------------------
 
     def action_wish(self, wish: Wish) -> None:
-        """Do it as soon as the draft as it stands was looked at."""
+        """Do it as soon as the draft as it stands was looked at; nothing while runs are started."""
+        if self._doing:
+            return
         self._take_typed()
         self._pending = wish
         if self._timer is not None:
@@ -298,20 +302,23 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
         self._start(data.review, is_queued=wish == "queue")
 
     def _start(self, review: Review, *, is_queued: bool) -> None:
-        if self._is_starting:
-            return
-        self._is_starting = True
         words = [_finish_command(command, is_queued=is_queued) for command in review.commands]
         commands = [(config.name, command) for config, command in zip(review.configs, words, strict=True)]
 
         def finish(run_ids: list[str]) -> None:
-            self._is_starting = False
+            self._set_doing("")
             self._confirmed = None
             self.refresh_data()
             if run_ids and not is_queued:
                 self.cream.go_to(RunTarget(run_ids[0]))
 
+        self._set_doing(_tell_start([name for name, _ in commands], is_queued=is_queued))
         start_runs(self.cream, commands, is_queued=is_queued, finish=finish)
+
+    def _set_doing(self, words: str) -> None:
+        self._doing = words
+        self.form.set_locked(bool(words))
+        self.status_line.set_text(words)
 
     # What the app asks -----------------------------------------------------------------------------------------------
 
@@ -350,6 +357,27 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
 
     def _format_commands(self) -> list[str]:
         return [format_command(shlex.join(words), self.cream.store_option) for words in self._list_commands()]
+
+
+def _tell_start(names: Sequence[str], *, is_queued: bool) -> str:
+    """What goes on while runs are started."""
+    what = f"{len(names)} runs" if len(names) > 1 else names[0]
+    return f"{'queueing' if is_queued else 'starting'} {what} …"
+
+
+def _tell_more(n: int) -> str:
+    """That there are more commands than the one that is shown."""
+    return f"   and {n} more (y copies all)" if n > 0 else ""
+
+
+def _tell_readiness(data: LaunchData) -> str | Content:
+    """Whether the draft can start, and with which keys."""
+    review, n = data.review, len(data.review.configs)
+    if not data.can_start:
+        n_wrong = len(review.problems) or sum(check.status == "bad" for check in data.checks)
+        words = "1 thing is" if n_wrong == 1 else f"{n_wrong} things are"
+        return Content.styled(f"✗ {words} wrong: ctrl+s goes there", "$error")
+    return f"sound: {n} runs, ctrl+n queues them" if n > 1 else "sound: ctrl+s starts it, ctrl+n queues it"
 
 
 def _finish_command(words: Iterable[str], *, is_queued: bool = False) -> list[str]:

@@ -112,7 +112,8 @@ def ask_filter(screen: PairsScreen) -> None:
             screen.set_filter(text)
             screen.filter_bar.set_text(text)
 
-    screen.app.push_screen(Choose("Show", [(text, f"{words}   {text}".rstrip()) for text, words in offered]), answer)
+    width = max(len(text) for text, _ in offered)
+    screen.app.push_screen(Choose("Show", [(text, f"{text:<{width}}  {words}") for text, words in offered]), answer)
 
 
 def find_unjudged(screen: PairsScreen, step: int) -> int | None:

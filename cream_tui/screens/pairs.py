@@ -175,7 +175,8 @@ class PairsScreen(StoreScreen[PairsWant, PairsData]):
         self.top_bar.set_texts(f"{data.run_name}{which}", f"{summary.n_judged:,} of {data.n_pairs:,} judged{flagged}")
         is_empty = not len(data.ids)
         progress = build_progress(summary, data.n_pairs, is_blind=wishes.is_blind)
-        self.status_line.set_text(build_nothing_found() if is_empty and data.n_pairs else progress)
+        narrowed = "" if wishes.iteration is None else f"only M{wishes.iteration}'s pairs, [ ] others   "
+        self.status_line.set_text(narrowed + (build_nothing_found() if is_empty and data.n_pairs else progress))
         self.filter_bar.set_facts(f"{len(data.ids):,} of {data.n_pairs:,}   by {wishes.describe_order()}")
         self.list.border_title = "pairs, blind" if wishes.is_blind else "pairs"
         self.views.show_data(data, summary)
@@ -315,11 +316,14 @@ class PairsScreen(StoreScreen[PairsWant, PairsData]):
             await outcome
 
     async def action_back(self) -> None:  # type: ignore[override]
-        """Back to the pair, then to the list, then to the runs."""
+        """Back to the pair, then to the list, then to the pairs without a filter, then to the runs."""
         if self.views.name != "pair":
             await self.views.open("pair")
         elif self.has_class("-reading"):
             pair_actions.leave_text(self)
+        elif self.wishes.filter_text.strip():
+            self.filter_bar.set_text("")
+            self.set_filter("")
         else:
             super().action_back()
 

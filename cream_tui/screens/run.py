@@ -9,7 +9,7 @@ import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -47,6 +47,27 @@ _STATUS = {
 }
 
 
+_BINDINGS: list[BindingType] = [
+    Binding("z", "zoom", "One chart", id="run.zoom"),
+    Binding("m", "pick_metric", "Metrics", id="run.metrics"),
+    Binding("X", "next_axis", "X axis", id="run.axis"),
+    Binding("plus,equals_sign", "smooth(1)", "Smoother", show=False, id="run.smoother"),
+    Binding("minus", "smooth(-1)", "Less smooth", show=False, id="run.rougher"),
+    Binding("O", "view('log')", "Log", id="run.log"),
+    Binding("slash", "search", "Search the log", show=False, id="run.search"),
+    Binding("n", "find(1)", "Next match", show=False, id="run.next_match"),
+    Binding("N", "find(-1)", "Previous match", show=False, id="run.previous_match"),
+    Binding("K", "view('config')", "Configuration", show=False, id="run.config"),
+    Binding("T", "view('stages')", "Stages with times and memory", show=False, id="run.stages"),
+    Binding("M", "view('models')", "Models", id="run.models"),
+    Binding("v", "side", "System instead of log, or back", show=False, id="run.side"),
+    Binding("x", "stop", "Stop", id="run.stop"),
+    Binding("R", "resume", "Resume", id="run.resume"),
+    Binding("F", "fork", "Fork", show=False, id="run.fork"),
+    Binding("exclamation_mark", "alerts", "What to look at", show=False, id="run.alerts"),
+]
+
+
 class RunScreen(StoreScreen[RunWant, RunData]):
     """The current run."""
 
@@ -57,25 +78,7 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         "point under the cursor, or behind a bar of a histogram. Smoothing keeps the raw curve behind. PgDn turns to "
         "more charts, m finds any metric."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("z", "zoom", "One chart", id="run.zoom"),
-        Binding("m", "pick_metric", "Metrics", id="run.metrics"),
-        Binding("X", "next_axis", "X axis", id="run.axis"),
-        Binding("plus,equals_sign", "smooth(1)", "Smoother", show=False, id="run.smoother"),
-        Binding("minus", "smooth(-1)", "Less smooth", show=False, id="run.rougher"),
-        Binding("O", "view('log')", "Log", id="run.log"),
-        Binding("slash", "search", "Search the log", show=False, id="run.search"),
-        Binding("n", "find(1)", "Next match", show=False, id="run.next_match"),
-        Binding("N", "find(-1)", "Previous match", show=False, id="run.previous_match"),
-        Binding("K", "view('config')", "Configuration", show=False, id="run.config"),
-        Binding("T", "view('stages')", "Stages with times and memory", show=False, id="run.stages"),
-        Binding("M", "view('models')", "Models", id="run.models"),
-        Binding("v", "side", "System instead of log, or back", show=False, id="run.side"),
-        Binding("x", "stop", "Stop", id="run.stop"),
-        Binding("R", "resume", "Resume", id="run.resume"),
-        Binding("F", "fork", "Fork", show=False, id="run.fork"),
-        Binding("exclamation_mark", "alerts", "What to look at", show=False, id="run.alerts"),
-    ]
+    BINDINGS = _BINDINGS
 
     def __init__(self) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ from cream_tui.widgets.row_table import RowTable
 from cream_tui.widgets.run_close_up import RunCloseUp
 
 _EXAMPLE = 'method:cream beta<=1 tag:x accuracy>70% -state:failed age<2d has:note "words" (a or b)'
-_WITHOUT_RUNS = frozenset({"open", "new", "demo", "back"})
+_WITHOUT_RUNS = frozenset({"new", "demo", "back"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
     CSS_PATH = "runs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", id="runs.open"),
+        Binding("enter,D", "demo", "Start the demo", id="runs.demo"),
         Binding("space", "select", "Select", id="runs.select"),
         Binding("slash", "filter", "Filter", id="runs.filter"),
         Binding("g", "group", "Group", id="runs.group"),
@@ -74,7 +75,6 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         Binding("e", "note", "Edit the note", show=False, id="runs.note"),
         Binding("ctrl+a", "select_all", "Select all that the filter leaves", show=False, id="runs.select_all"),
         Binding("v", "side", "Show or hide the side pane", show=False, id="runs.side"),
-        Binding("D", "demo", "Start the demo", id="runs.demo"),
     ]
 
     def __init__(self) -> None:
@@ -308,15 +308,13 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         return row.record if isinstance(row, RunRow) else None
 
     def action_open(self) -> None:
-        """Open the run; fold or unfold the group; start the demo where there is nothing."""
+        """Open the run; fold or unfold the group."""
         row = self.table.cursor_row
         if isinstance(row, GroupRow):
             self.list.toggle_fold(row.key)
             self.update()
         elif isinstance(row, RunRow):
             self.cream.go_to(RunTarget(row.key))
-        elif not self.list.records:
-            self.action_demo()
 
     def action_new(self) -> None:
         """Write a run."""

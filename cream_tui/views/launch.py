@@ -42,6 +42,8 @@ _YES, _NO = "true", "false"
 _OPTIONS = ("name", "method", "seed")
 _MAX_NAME = 80
 _SOURCE = re.compile(r"^(--\S+|run .{1,80}?|/\S*|stored configuration): | \(and \d+ more\)$")
+# A value that an empty text stands for, refused.
+_EMPTY = re.compile(r"^\S+ = (?:null|'')(?:: | is empty.*)")
 _NO_NAME = re.compile(r"[/\\\s]+")
 # What the files of a run stand for; everything else is checked by reading the settings.
 _FILE_SECTIONS = ("iterations", "model", "data", "method", "scoring", "evaluation")
@@ -302,7 +304,8 @@ def find_problems(draft: Draft, base: Base, root: Path) -> tuple[list[Problem], 
             _check(replace(draft, values=values), base, config, root)
         except (CreamError, StoreError) as error:
             key = _find_key(error, values, base)
-            problems.append(Problem(key, _strip_source(error.message), error.hint))
+            message = _strip_source(error.message)
+            problems.append(Problem(key, _tell_empty(key, message, base) if key in values else message, error.hint))
             if key not in values:
                 return problems, None
             del values[key]
@@ -472,6 +475,17 @@ def _find_key(error: CreamError | StoreError, values: Mapping[str, str], base: B
 def _strip_source(message: str) -> str:
     """An error's message without the option that it came from: in a form the field says that."""
     return _SOURCE.sub("", message)
+
+
+def _tell_empty(key: str, message: str, base: Base) -> str:
+    """An error about a field that was emptied, in words for a form; any other as it is."""
+    found = _EMPTY.match(message)
+    if found is None:
+        return message
+    default = next((f.default for f in list_fields() if f.key == key), None)
+    known = f"the default is {default}" if default else f"the base has {base.texts[key]}" if base.texts.get(key) else ""
+    expected = message[found.end() :]
+    return "; ".join(filter(None, [f"{key} is empty" + (f": {expected}" if expected else ""), known]))
 
 
 def _name_variant(draft: Draft, chosen: Mapping[str, str]) -> str:

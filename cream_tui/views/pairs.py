@@ -41,13 +41,13 @@ _MOST_DIGITS = 18
 
 # Filters that are often wanted, as a person could type them.
 QUICK_FILTERS = (
-    ("label:wrong", "wrong labels: the rejected response is the right one"),
+    ("label:wrong", "wrong labels: the rejected response is right"),
     ("-has:verdict", "not yet judged"),
     ("flagged:yes", "flagged"),
     ("verdict:swap", "you would swap them"),
     ("tau<0", "low consistency: the models rank against each other"),
     ("C<0.75", "low C"),
-    ("previous_margin<0", "rank flips: the previous model prefers the rejected one"),
+    ("previous_margin<0", "rank flips: the previous model prefers the rejected"),
     ("length_ratio>=1.5", "length bias: chosen is much longer"),
     ("label:both_wrong", "both responses wrong"),
     ("has:note", "with a note"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cream_tui.log_tail import LogSection
+from cream_tui.run_forks import count_fork_verdicts
 from cream_tui.snapshots import RunSnapshot
 from cream_tui.stage_view import StageView, describe_stage, estimate_time_left
 from cream_tui.styles import RUN_MARKS
@@ -264,12 +265,17 @@ def format_config(run: RunRow) -> str:
         "config_digest": run.config_digest,
         "base": run.base_folder,
         "base_digest": run.base_digest,
-        **({"fork_of": run.parent_run_id, "fork_at": run.fork_at} if run.parent_run_id else {}),
+        **(_tell_fork(run) if run.parent_run_id else {}),
     }
     sections["provenance"] = {**origin, **_as_mapping(sections["provenance"])}
     parts = [yaml.safe_dump(sections["config"], sort_keys=False, allow_unicode=True, width=1000)]
     parts.append("# where it came from\n" + yaml.safe_dump(sections["provenance"], sort_keys=False, allow_unicode=True))
     return "\n".join(parts)
+
+
+def _tell_fork(run: RunRow) -> dict[str, Any]:
+    n = count_fork_verdicts(run.lineage_json)
+    return {"fork_of": run.parent_run_id, "fork_at": run.fork_at, **({"fork_verdicts": n} if n else {})}
 
 
 def _load(text: str) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from cream_tui.charts.spark import spark
 from cream_tui.config_differences import format_setting
 from cream_tui.output import cut
+from cream_tui.run_forks import describe_fork
 from cream_tui.styles import RUN_MARKS
 from cream_tui.text import make_visible
 from cream_tui.units import format_compact, format_left, format_number, format_percent, format_signed
@@ -77,7 +78,7 @@ def build_summary(row: RunRow, detail: RunDetail | None) -> PaneLine:
     if row.left_s is not None:
         cells.append(Cell(f"  {format_left(row.left_s)} left", "live"))
     if record.warnings:
-        cells.append(Cell("  ! " + ", ".join(record.warnings), "warn"))
+        cells.append(Cell("  ! " + ", ".join(record.tell_warnings()), "warn"))
     if record.run.error and record.state == "failed":
         return (*cells, Cell(f"  {make_visible(record.run.error)}", "bad"))
     if detail is not None:
@@ -111,8 +112,10 @@ def _tell_facts(row: RunRow, detail: RunDetail | None, width: int) -> list[PaneL
         facts += [("config", "  ".join(f"{title} {text}" for title, text in settings))] if settings else []
         facts += [("stage", make_visible(detail.stage))] if detail.stage and row.record.state != "failed" else []
     if row.record.parent is not None:
-        at = f" at {detail.run.fork_at}" if detail is not None and detail.run.fork_at else ""
-        facts.append(("fork of", make_visible(row.record.parent) + at))
+        parent = make_visible(row.record.parent)
+        told = parent if detail is None else describe_fork(parent, detail.run.fork_at, detail.run.lineage_json)
+        parts = textwrap.wrap(told, max(8, width - _TITLE_WIDTH), break_on_hyphens=False)
+        facts += zip(("fork of", ""), parts, strict=False)
     if run.queue_position is not None and run.state == "queued":
         facts.append(("queue", "waits for its turn"))
     facts += [("tags", make_visible(", ".join(run.tags)))] if run.tags else []
@@ -124,7 +127,7 @@ def _tell_facts(row: RunRow, detail: RunDetail | None, width: int) -> list[PaneL
 
 def _tell_trouble(row: RunRow, width: int) -> list[PaneLine]:
     record = row.record
-    warnings = [warning for warning in record.warnings if warning != record.state]
+    warnings = [warning for warning in record.tell_warnings() if warning != record.state]
     lines: list[PaneLine] = [(Cell("! " + ", ".join(warnings), "warn"),)] if warnings else []
     if record.state == "stale":
         lines.append((Cell("its process is gone; R goes on", "bad"),))

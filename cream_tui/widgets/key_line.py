@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from cream_tui.key_names import name_key
 
-_HELP = "app.help"
+_KEPT = ("app.help", "app.back")
 _GAP = 2
 
 
@@ -46,7 +46,7 @@ class KeyLine(Static):
         self.screen.bindings_updated_signal.subscribe(self, self._follow)
 
     def render(self) -> Content:
-        """As many as there is room for; the help is always among them."""
+        """As many as there is room for; the help, and a way out where it is shown, are always among them."""
         parts: list[tuple[str, str] | str] = []
         for shown in self._list_fitting():
             parts += [(shown.text, "$footer-key-foreground bold"), f" {shown.description}", " " * _GAP]
@@ -73,7 +73,7 @@ class KeyLine(Static):
             binding = active.binding
             if binding.show and active.enabled and binding.action not in shown:
                 text = name_key(binding.key).replace("ctrl+", "^")
-                is_kept = binding.id == _HELP
+                is_kept = binding.id in _KEPT
                 shown[binding.action] = ShownKey(text, binding.description, binding.key, is_kept)
         return list(shown.values())
 

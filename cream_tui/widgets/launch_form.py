@@ -13,7 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.events import DescendantFocus, Key
+from textual.events import DescendantFocus, Key, Paste
 from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
@@ -39,13 +39,28 @@ class FieldInput(Input):
         suggester = SuggestFromList(field.choices, case_sensitive=False) if field.choices else None
         super().__init__(text, compact=True, suggester=suggester, placeholder=field.default or "")
         self.field = field
+        self.is_locked = False
 
     def action_go(self, step: int) -> None:
         """Move the focus to a neighbouring row."""
         _go(self, step)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A locked field only lets the focus go on."""
+        return not self.is_locked or action == "go"
+
+    def _on_paste(self, event: Paste) -> None:
+        """Take it, save into a locked field."""
+        if self.is_locked:
+            event.stop()
+            event.prevent_default()
+
     async def _on_key(self, event: Key) -> None:
-        """Take the next choice on space, save inside a list of several."""
+        """Take the next choice on space, save inside a list of several; a locked field swallows what is typed."""
+        if self.is_locked and event.is_printable:
+            event.stop()
+            event.prevent_default()
+            return
         if event.key == "space" and self.field.choices and not self.value.startswith("[") and self.field.kind != "list":
             event.stop()
             event.prevent_default()
@@ -190,6 +205,7 @@ class LaunchForm(VerticalScroll, can_focus=False):
         self._problems: dict[str, str] = {}
         self._wanted: frozenset[str] | None = None
         self._hidden: frozenset[str] = frozenset()
+        self._is_locked = False
         self.rows: dict[str, FieldRow] = {}
         self.sections: dict[str, SectionRow] = {}
 
@@ -235,6 +251,12 @@ class LaunchForm(VerticalScroll, can_focus=False):
         if frozenset(keys) != self._hidden:
             self._hidden = frozenset(keys)
             self._apply_display()
+
+    def set_locked(self, is_locked: bool) -> None:
+        """Let nothing be typed, or again; the focus stays, so that no letter becomes a command."""
+        self._is_locked = is_locked
+        for row in self.rows.values():
+            row.input.is_locked = is_locked
 
     def find(self, keys: Collection[str] | None) -> None:
         """Show only these fields; None: as it was before."""
@@ -284,6 +306,7 @@ class LaunchForm(VerticalScroll, can_focus=False):
     def _build_row(self, field: Field) -> FieldRow:
         row = self.rows[field.key] = FieldRow(field, self._texts.get(field.key, ""))
         row.set_was(self._was.get(field.key))
+        row.input.is_locked = self._is_locked
         return row
 
     def _list_sections(self) -> dict[str, list[Field]]:

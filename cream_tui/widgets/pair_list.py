@@ -49,7 +49,7 @@ COLUMNS = (
     PairColumn("confidence", "C", 4, 70),
     PairColumn("margin", "margin", 7, 58),
     PairColumn("previous_margin", "before", 7, 88),
-    PairColumn("length_ratio", "length", 6, 44),
+    PairColumn("length_ratio", "length", 6, 52),
     PairColumn("label", "label", 6, 40),
 )
 
@@ -66,7 +66,7 @@ class PairList(ScrollView, can_focus=True):
         "pair-list--flag",
     }
     DEFAULT_CSS = """
-    PairList { height: 1fr; overflow-x: hidden; scrollbar-gutter: stable; }
+    PairList { height: 1fr; overflow-x: hidden; scrollbar-gutter: stable; scrollbar-size-vertical: 1; }
     PairList > .pair-list--head { color: $foreground 60%; }
     PairList > .pair-list--cursor { background: $primary 30%; text-style: bold; }
     PairList:focus > .pair-list--cursor { background: $primary; color: $background; text-style: bold; }

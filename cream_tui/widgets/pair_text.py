@@ -40,6 +40,7 @@ _CORRECT = {True: ("✓ right", "$success"), False: ("✗ wrong", "$error"), Non
 _STYLES = {Side.FIRST: "$success underline", Side.SECOND: "$error strike"}
 _BRACKETS = {Side.FIRST: ("{+", "+}"), Side.SECOND: ("{-", "-}")}
 Part = tuple[str, str]
+_MOST_IN_HISTORY = 2000  # characters of each answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,10 +335,18 @@ def _build_answer(answer: PromptAnswer) -> Content:
     body: list[Part] = []
     word = "" if answer.rejected is None else "chosen    "
     if answer.text is not None:
-        body += [(f"\n  {word}", DIM), (make_visible(answer.text.strip(), keep_newlines=True), "")]
+        body += [(f"\n  {word}", DIM), (_shorten(answer.text), "")]
     if answer.rejected is not None:
-        body += [("\n  rejected  ", DIM), (make_visible(answer.rejected.strip(), keep_newlines=True), "")]
+        body += [("\n  rejected  ", DIM), (_shorten(answer.rejected), "")]
     return Content.assemble(*head, *body, "\n")
+
+
+def _shorten(text: str) -> str:
+    """A foreign text, its beginning where it is long: a history may hold dozens of them, and is laid out at once."""
+    text = text.strip()
+    n_left = len(text) - _MOST_IN_HISTORY
+    shown = make_visible(text[:_MOST_IN_HISTORY], keep_newlines=True)
+    return shown if n_left <= 0 else f"{shown} … ({n_left:,} more characters)"
 
 
 def _mark(span: Span, look: Look) -> list[Part]:

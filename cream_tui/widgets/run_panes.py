@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widgets import Static
 from textual.widgets.option_list import Option
 
+from cream_tui.result_table import has_stand_in
 from cream_tui.results import ModelResult
 from cream_tui.run_reader import RunData
 from cream_tui.screens.base import Copied
@@ -25,6 +26,8 @@ from cream_tui.widgets.steady_list import SteadyList
 from db.rows import RunCheckpoint
 
 _GAP = "  "
+_STAND_IN = "* M0's likelihood"
+_REFERENCES = ("previous", "anchor")
 
 
 class TextPane(VerticalScroll, can_focus=True):
@@ -123,14 +126,21 @@ class RunPanes(Vertical):
 def _describe_model(name: str, result: ModelResult | None, folder: str) -> Content:
     accuracy = None if result is None else result.accuracy
     interval = None if result is None else result.interval
-    right = f"{format_percent(accuracy)} %" if accuracy is not None else MISSING
-    anchor = format_signed(None if result is None else result.get("tau_anchor"))
+    right, labels = _write_share(accuracy), _write_share(None if result is None else result.get("label_accuracy"))
+    previous, anchor = (format_signed(None if result is None else result.get(f"tau_{name}")) for name in _REFERENCES)
+    mark = "*" if result is not None and has_stand_in(result) else " "
     return Content.assemble(
         (f"{name:<4}", "bold"),
-        f"accuracy {right:>7} {'(' + format_interval(interval) + ')' if interval else '':<12}",
-        f"{_GAP}tau to anchor {anchor:>6}\n",
+        f"accuracy {right:>7} {'(' + format_interval(interval) + ')' if interval else '':<13}",
+        f"{_GAP}labels right {labels:>7}\n",
+        f"    tau to previous {previous:>6}{mark}{_GAP}tau to anchor {anchor:>6}",
+        (f"{_GAP}{_STAND_IN}\n" if mark == "*" else "\n", "dim"),
         ("    " + make_visible(folder), "dim"),
     )
+
+
+def _write_share(share: float | None) -> str:
+    return MISSING if share is None else f"{format_percent(share)} %"
 
 
 def lay_out_stage_table(rows: Sequence[tuple[tuple[str, ...], str]]) -> Content:

@@ -1,7 +1,7 @@
 """Intervals, tests and counts for what is reported about a run.
 
-Knows plain numbers. Must not know where they come from, nor how they are drawn. What the app needs is counted here: scipy
-takes 24 MB to 70 MB and up to 0.4 s to import; elsewhere, and as the oracle of the tests, scipy it is.
+Knows plain numbers. Must not know where they come from, nor how they are drawn. What the app needs is counted here, for
+scipy takes 24 MB to 70 MB and up to 0.4 s to import; elsewhere, and as the oracle of the tests, scipy it is.
 """
 
 import math

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,20 @@ def test_show_fits_80_columns_and_aligns(call: Callable, store_root: Path) -> No
     assert "* tau to M0's log-likelihood: M0 has no implicit reward." in lines
     assert max(len(line) for line in lines if str(store_root) not in line) <= 80
     assert not any(line != line.rstrip() for line in lines)
+
+
+def test_show_says_with_how_many_verdicts_a_run_was_forked(call: Callable, recorder: Recorder) -> None:
+    root = recorder.store.paths.root
+    parent, fork, plain = recorder.record("parent"), recorder.record("fork"), recorder.record("plain")
+    verdicts = [{"iteration": 1, "sample": "s", "pairs": [["p1", "swap", 0, 1], ["p2", "agree", 1, 0]]}]
+    with closing(sqlite3.connect(root / "cream.db")) as connection, connection:
+        update = "UPDATE run SET parent_run_id = ?, fork_at = 'M2', lineage_json = ? WHERE run_id = ?"
+        lineage = {"segments": [], "salt": None, "verdicts": verdicts}
+        connection.execute(update, (parent.run_id, json.dumps(lineage), fork.run_id))
+    assert f"{parent.run_id} at M2 with 2 verdicts" in call("show", "fork", "--store", str(root)).stdout
+    for run, n in ((fork, 2), (plain, 0)):
+        shown = json.loads(call("show", run.run_id, "--json", "--store", str(root)).stdout)
+        assert shown["n_fork_verdicts"] == n
 
 
 def test_show_of_a_run_without_process_says_how_to_go_on(call: Callable, recorder: Recorder) -> None:

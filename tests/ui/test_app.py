@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from driving import OpenApp, press, read_screen, settle
+from textual.widgets import Input
 
 from cream_tui.actions import Outcome
 from cream_tui.app import CreamApp
@@ -268,3 +269,32 @@ async def wait_until(pilot: object, is_so: Callable[[], bool]) -> None:
         if is_so():
             return
     raise TimeoutError("it did not happen")
+
+
+async def test_what_is_committed_while_a_screen_is_built_is_shown(
+    open_app: OpenApp, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reading begins before the screen stands: here it is over when the commit comes."""
+    read_ahead = StoreScreen.read_ahead
+
+    def read_and_commit(screen: StoreScreen[object, object]) -> None:
+        read_ahead(screen)
+        assert screen._ahead is not None
+        screen._ahead.result(timeout=10)
+        execute(store, "UPDATE run SET name = 'renamed' WHERE name = 'too-fast'")
+        screen.refresh_data()  # as the watcher's message does
+
+    monkeypatch.setattr(StoreScreen, "read_ahead", read_and_commit)
+    async with open_app(RunsTarget()) as (app, _):
+        assert "renamed" in read_screen(app)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_the_line_of_keys_does_what_it_names(open_app: OpenApp, size: tuple[int, int]) -> None:
+    async with open_app(RunsTarget(), size=size) as (app, pilot):
+        keys = read_screen(app).splitlines()[-1]
+        assert keys.startswith("enter Open") and keys.endswith("? Help")
+        await pilot.click("#key-line", offset=(keys.index("Filter"), 0))
+        await settle(pilot)
+        assert isinstance(app.focused, Input)
+        assert "Group" not in read_screen(app).splitlines()[-1], "a letter is typed now"

@@ -401,7 +401,7 @@ async def test_answers_stand_side_by_side_by_outcome(compare: OpenCompare, size:
         assert items[0].prompt[:20] in text
         command = screen.get_command()
         assert command == f"compare cream-seed0 cream-seed2 --answers --model {told['model']} --only win"
-        assert [item["prompt"] for item in ask(store, *shlex.split(command))["items"]] == [
+        assert [item["prompt"] for item in ask(store, *shlex.split(command), "--limit", "0")["items"]] == [
             item.prompt for item in items
         ]
         copied = screen.get_copy()
@@ -475,8 +475,8 @@ async def test_a_live_run_grows(compare: OpenCompare, store: Path) -> None:
         (stage_id, step) = query(
             store,
             "SELECT m.stage_id, max(m.step) FROM metric m JOIN metric_name n USING (name_id) JOIN run_stage l "
-            "USING (stage_id) JOIN run r USING (run_id) WHERE r.name = 'cream-seed0' AND l.label = 'train M' || (r.iterations + 1) "
-            "AND n.name = 'loss'",
+            "USING (stage_id) JOIN run r USING (run_id) "
+            "WHERE r.name = 'cream-seed0' AND l.label = 'train M' || (r.iterations + 1) AND n.name = 'loss'",
         )[0]
         with closing(sqlite3.connect(store / "cream.db")) as connection, connection:
             connection.execute("UPDATE stage SET n_done = n_done + 1 WHERE stage_id = ?", (stage_id,))

@@ -7,12 +7,15 @@ import shlex
 import sqlite3
 import stat
 import subprocess
+import threading
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driving import press, read_screen, settle
+from textual.events import Paste
 from textual.pilot import Pilot
 
 from cream_tui import actions
@@ -187,6 +190,58 @@ async def test_what_was_typed_a_moment_ago_is_started_not_what_stood_there_befor
         await pilot.press("2", "ctrl+s")
         await look(pilot)
         assert performed == [["run", "sandbox", "--set", "iterations=2", "--detach"]]
+
+
+async def test_the_form_is_locked_until_the_start_is_settled(
+    open_app: Any, performed: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, answer = threading.Event(), actions.subprocess.run
+
+    def run(words: list[str], **named: object) -> subprocess.CompletedProcess[str]:
+        assert gate.wait(20)
+        return answer(words, **named)
+
+    monkeypatch.setattr(actions.subprocess, "run", run)
+    async with open_app(SANDBOX) as (app, pilot):
+        screen = get_screen(app)
+        await fill(app, pilot, "name", "mine")
+        await pilot.press("ctrl+n")
+        try:
+            await wait_until(pilot, lambda: "queueing mine …" in screen.status_line.render().plain)
+            await pilot.press("x", "space", "q", "2", "backspace", "ctrl+u", "ctrl+s", "ctrl+n", "ctrl+r", "ctrl+b")
+            screen.form.rows["name"].input.post_message(Paste("pasted"))
+            await asyncio.sleep(DEBOUNCE_S + 0.1)
+            await pilot.pause()
+            assert screen.form.rows["name"].input.value == "mine"
+            assert screen.draft.values == {"name": "mine"}
+            assert len(app.screen_stack) == 1 and app.current_mode == "launch"
+            assert "queueing mine …" in screen.status_line.render().plain
+        finally:
+            gate.set()
+        await look(pilot)
+        assert performed == [["run", "sandbox", "--name", "mine", "--queue", "--detach"]]
+        assert "sound" in screen.status_line.render().plain
+        await pilot.press("end", "s")
+        assert screen.form.rows["name"].input.value == "mines"
+
+
+async def wait_until(pilot: Pilot[Any], is_true: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if is_true():
+            return
+        await asyncio.sleep(0.05)
+        await pilot.pause()
+    pytest.fail("it did not come to be")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_way_out_and_the_help_are_told_where_letters_are_text(open_app: Any, size: tuple[int, int]) -> None:
+    async with open_app(SANDBOX, size=size) as (app, pilot):
+        assert read_screen(app).splitlines()[-1].rstrip().endswith("esc Leave  f1 Help")
+        await press(pilot, "f1")
+        assert len(app.screen_stack) == 2
+        await press(pilot, "escape", "escape")
+        assert app.current_mode == "runs"
 
 
 async def test_a_wrong_draft_cannot_be_started(open_app: Any, performed: list[list[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
@@ -18,6 +19,7 @@ from cream_tui.screens.pairs import PairsScreen
 from cream_tui.targets import PairsTarget
 from cream_tui.views.pair_judging import Mark
 from cream_tui.views.pair_ranks import is_turned
+from cream_tui.views.pairs import QUICK_FILTERS
 from db.annotations import write_verdict
 
 OpenApp = Callable[..., AbstractAsyncContextManager[tuple[CreamApp, Pilot[int]]]]
@@ -217,6 +219,48 @@ async def test_a_filter_that_finds_nothing_leaves_an_empty_list(open_app: OpenAp
         assert "ranks of the" not in shown  # of the pair that stood there before
         await press(pilot, "enter", "a", "j", "r", "v", "H", "escape", "i")
         assert read_verdicts(app.root) == []
+
+
+@both_sizes
+async def test_one_iteration_alone_is_told_and_escape_takes_the_filter_back_first(
+    open_app: OpenApp, target: PairsTarget, size: tuple[int, int]
+) -> None:
+    only = PairsTarget(target.run_id, 2, filter_text="label:wrong")
+    async with open_app(only, size=size) as (app, pilot):
+        screen = get_screen(app)
+        n_wrong = len(screen.list.ids)
+        assert "only M2's pairs, [ ] others" in read_screen(app)
+        await press(pilot, "escape")
+        assert (app.current_mode, screen.filter_bar.text, screen.wishes.filter_text) == ("pairs", "", "")
+        assert len(screen.list.ids) > n_wrong
+        assert screen.wishes.iteration == 2
+        await press(pilot, "right_square_bracket", "right_square_bracket")
+        assert screen.wishes.iteration != 2 and "only M2" not in read_screen(app)
+        await press(pilot, "escape")
+        assert app.current_mode == "runs"
+
+
+async def test_the_prompts_have_the_room_beside_the_figures(open_app: OpenApp, target: PairsTarget) -> None:
+    async with open_app(target, size=(120, 40)) as (app, _):
+        row = get_screen(app).list.cursor_row
+        assert row is not None and len(row.prompt) > 22
+        line = next(line for line in read_screen(app).splitlines() if f"{row.prompt[:6]}" in line)
+        assert row.prompt[:22] in line
+
+
+@both_sizes
+async def test_ready_filters_are_aligned(open_app: OpenApp, target: PairsTarget, size: tuple[int, int]) -> None:
+    async with open_app(target, size=size) as (app, pilot):
+        await press(pilot, "F")
+        lines = read_screen(app).splitlines()
+        places = {
+            line.rindex(words)
+            for _, words in QUICK_FILTERS
+            for line in lines
+            if re.search(rf"│ .* {re.escape(words)} +│", line)
+        }
+        assert len(places) == 1
+        assert all(any(words in line for line in lines) for _, words in QUICK_FILTERS), "none is broken in two"
 
 
 @both_sizes

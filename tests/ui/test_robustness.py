@@ -340,6 +340,25 @@ def test_a_command_that_cannot_be_started_is_an_outcome(tmp_path: Path) -> None:
         assert not outcome.is_good and "cannot be started" in outcome.message
 
 
+@pytest.mark.parametrize("value", [9e999, -9e999, 1e308, 5e-324])
+@pytest.mark.parametrize("mode", ["runs", "run", "compare"])
+async def test_numbers_at_the_ends_of_their_range_are_drawn(
+    store: Path, open_app: OpenApp, mode: str, value: float
+) -> None:
+    name = "name_id = (SELECT name_id FROM metric_name WHERE name = 'loss')"
+    change(
+        store,
+        f"UPDATE metric SET value = CASE step % 3 WHEN 0 THEN ? WHEN 1 THEN -? ELSE value END WHERE {name}",
+        value,
+        value,
+    )
+    first, second = find_run_id(store, "cream-seed0"), find_run_id(store, "srlm-seed0")
+    targets = {"runs": RunsTarget(), "run": RunTarget(first), "compare": CompareTarget((first, second))}
+    async with open_app(targets[mode]) as (app, pilot):
+        await press(pilot, "down", "X", "X", "s", "s", "pagedown")
+        assert "cream-seed0" in read_screen(app) and app.is_running
+
+
 async def test_a_note_of_many_lines_is_edited_on_one_and_keeps_them(store: Path, open_app: OpenApp) -> None:
     note = "word " * 8_000 + "\nsecond line"
     change(store, "UPDATE run SET note = ?", note)

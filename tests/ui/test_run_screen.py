@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -228,9 +229,7 @@ async def test_keys_go_from_chart_to_chart(open_app: Any, find: Callable[[str], 
         assert keys == ["z", "tau", "accuracy", "loss", "accuracy", "logprob"]
 
 
-async def test_enter_opens_the_pairs_behind_a_point(
-    open_app: Any, find: Callable[[str], str], iterations: int
-) -> None:
+async def test_enter_opens_the_pairs_behind_a_point(open_app: Any, find: Callable[[str], str], iterations: int) -> None:
     async with open_app(RunTarget(find("cream-seed0"))) as (app, pilot):
         await press(pilot, "left_square_bracket", "enter")
         assert app.current_mode == "pairs"
@@ -320,7 +319,9 @@ async def test_stages_configuration_and_models_have_panes(
         assert f"prompts_per_iteration: {n_prompts}\n" in app.front.get_copy().text
         assert "packages:" in app.front.get_copy().text
         await press(pilot, "M")
-        assert "tau to anchor" in read_screen(app)
+        models = read_screen(app)
+        assert re.search(r"M2 +accuracy .* labels right +\d+\.\d %", models)
+        assert re.search(r"tau to previous +[+−]\d\.\d\d\* +tau to anchor +[+−]\d\.\d\d +\* M0's likelihood", models)
         await press(pilot, "down")
         assert "checkpoints" in app.front.get_copy().text
         assert app.front.get_copy().what == "folder of M1"

@@ -393,6 +393,7 @@ async def test_an_empty_store_says_what_this_is_and_starts_the_demo(
         assert "start the demo" in screen
         assert "cream-tui demo --quick" in screen
         assert "Filter" not in screen, "keys that need runs are not offered"
+        assert screen.splitlines()[-1].startswith("enter Start the demo") and "Open" not in screen
         await press(pilot, "slash", "g", "x", "d", "p")
         assert len(app.screen_stack) == 1
         await press(pilot, "enter")

@@ -141,6 +141,20 @@ def test_every_wrong_field_is_told_at_once_with_the_nearest_choice(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("seed", "seed is empty: expected a whole number; the default is 0"),
+        ("training.beta", "training.beta is empty: expected a number; the default is 0.1"),
+        ("name", "name is empty; the base has sandbox"),
+        ("data.prompts", "data.prompts is empty; the base has sandbox"),
+    ],
+)
+def test_an_emptied_field_says_what_would_stand_there(tmp_path: Path, key: str, told: str) -> None:
+    (problem,) = review(tmp_path, **{key.replace(".", "__"): " "}).problems
+    assert (problem.key, problem.message) == (key, told)
+
+
+@pytest.mark.parametrize(
     ("values", "key", "word"),
     [
         ({"method": "creem"}, "method", "did you mean cream"),

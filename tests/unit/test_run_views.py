@@ -217,7 +217,9 @@ def test_the_configuration_comes_with_its_origin() -> None:
     text = format_config(replace(RUN, parent_run_id="r0", fork_at="M2"))
     assert "training:\n  beta: 0.1\n" in text
     assert "python: '3.11'" in text
-    assert "fork_of: r0\nfork_at: M2" in text
+    assert "fork_of: r0\nfork_at: M2" in text and "fork_verdicts" not in text
+    lineage = '{"verdicts": [{"iteration": 2, "sample": "s", "pairs": [["p1", "swap", 0, 1], ["p2", "agree", 1, 0]]}]}'
+    assert "fork_verdicts: 2\n" in format_config(replace(RUN, parent_run_id="r0", fork_at="M2", lineage_json=lineage))
     assert format_config(replace(RUN, config_json="broken", provenance_json=json.dumps("odd")))
 
 

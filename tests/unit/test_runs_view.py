@@ -12,6 +12,7 @@ from made_runs import FACTS, NOW, RECORDS, RUNS, build_records, make_run
 
 from cream_tui.output import measure
 from cream_tui.run_details import RunDetail
+from cream_tui.run_forks import count_fork_verdicts, describe_fork
 from cream_tui.run_records import RunFacts
 from cream_tui.run_tables import RunTable
 from cream_tui.views.columns import Column, cut_middle, find_difference, fit, lay_out
@@ -20,6 +21,9 @@ from cream_tui.views.run_pane import build_group_pane, build_run_pane, build_sum
 from cream_tui.views.runs import Edit, GroupRow, RunList, RunRow, parse_tag_change, split_list
 from db.rows import RunRow as StoredRun
 from engine.errors import ConfigError
+from engine.plan import JudgedPairs
+from engine.records import PairVerdict
+from engine.runtime.lineage import Lineage, write_lineage
 
 
 def make_table(at: float = NOW, facts: RunFacts = FACTS, **left_s: float) -> RunTable:
@@ -330,9 +334,30 @@ def test_foreign_texts_are_made_visible() -> None:
 
 
 def make_detail(run_id: str, **values: Any) -> RunDetail:
-    stored = StoredRun(**dict.fromkeys(StoredRun.__dataclass_fields__) | {"run_id": run_id, "fork_at": "M2"})  # type: ignore[arg-type]
+    stored = StoredRun(
+        **dict.fromkeys(StoredRun.__dataclass_fields__) | {"run_id": run_id, "fork_at": "M2", "lineage_json": "{}"}
+    )  # type: ignore[arg-type]
     detail = RunDetail(stored, {}, (), "", {}, (), None, ())
     return replace(detail, **values)
+
+
+def write_judged_lineage(*sizes: int) -> str:
+    """As a fork keeps it that was given so many verdicts on the pairs of each iteration."""
+    judged = {
+        t: JudgedPairs("sample", tuple(PairVerdict(f"p{k}", "swap", 0, 1) for k in range(n)))
+        for t, n in enumerate(sizes, 1)
+    }
+    return write_lineage(Lineage(judged=judged))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"verdicts": null}', '{"verdicts": [1, {"pairs": 2}, {}]}'])
+def test_a_lineage_without_verdicts_counts_none(text: str) -> None:
+    assert count_fork_verdicts(text) == 0
+    assert describe_fork("a", "M2", text) == "a at M2"
+
+
+def test_one_verdict_is_no_plural() -> None:
+    assert describe_fork("a", "M2", write_judged_lineage(1)) == "a at M2 with 1 verdict"
 
 
 def tell(row: Any, detail: RunDetail | None, width: int = 38, height: int = 30) -> list[str]:
@@ -369,10 +394,16 @@ def test_the_pane_of_a_run_in_trouble() -> None:
     runs = RunList()
     runs.take(RunTable(tuple(build_records([RUNS[2], replace(RUNS[3], error="no memory\nuse less")])), FACTS, NOW))
     lost, child = runs.rows
-    assert "! small change, undefined taus" in tell(lost, None)
+    assert "! small change, 50 % of taus undefined" in tell(lost, None)
     assert "its process is gone; R goes on" in tell(lost, None)
     assert "note      why did it stop?" in tell(lost, None)
     assert tell(child, None)[-2:] == ["no memory", "use less"]
     assert "fork of   id-sweep-2 at M2" in tell(child, make_detail("id-child"))
+    judged = make_detail("id-child")
+    judged = replace(judged, run=replace(judged.run, lineage_json=write_judged_lineage(3, 9)))
+    assert "fork of   id-sweep-2 at M2 with 12 verdicts" in tell(child, judged, width=60)
+    narrow = tell(child, judged)
+    at = narrow.index("fork of   id-sweep-2 at M2 with 12")
+    assert narrow[at + 1] == "          verdicts", "the number is not cut away"
     assert isinstance(child, RunRow)
     assert "".join(cell.text for cell in build_summary(child, None)) == "child  ! failed  no memory⏎use less"
