@@ -121,6 +121,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
+    """One try of a stage by one run: its process, its log, how it ended and what it took."""
+
     attempt_id: int
     stage_id: int
     run_id: str
@@ -138,6 +140,8 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
+    """A prompt of the store; ``messages_json`` is the conversation that ``text`` shows."""
+
     prompt_id: str
     text: str
     messages_json: str
@@ -157,6 +161,8 @@ class SampledPromptRow:
 
 @dataclass(frozen=True, slots=True)
 class ResponseRow:
+    """One of the N responses to a prompt, by its token ids."""
+
     prompt_id: str
     k: int
     text: str
@@ -174,6 +180,8 @@ class ResponseRow:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
+    """What a scorer gives a response, or why it gives nothing."""
+
     prompt_id: str
     k: int
     scorer: str
@@ -188,6 +196,8 @@ class ScoreRow:
 
 @dataclass(frozen=True, slots=True)
 class AgreementRow:
+    """How far two rankings of the responses to a prompt agree, or why that is undefined."""
+
     prompt_id: str
     measure: str
     scorer: str
@@ -201,6 +211,8 @@ class AgreementRow:
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
+    """The pair of a prompt, or why there is none."""
+
     prompt_id: str
     chosen_k: int | None
     rejected_k: int | None
@@ -283,6 +295,8 @@ class CheckpointRow:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRow:
+    """The greedy answer to an item of an evaluation."""
+
     task: str
     item_id: str
     prompt: str
