@@ -31,7 +31,7 @@ from textual.widget import Widget
 from cream_tui.charts.chart import Chart
 from cream_tui.charts.scales import Axis
 from cream_tui.charts.series import Series
-from cream_tui.span_updates import SpanCompositor
+from cream_tui.shell.span_updates import SpanCompositor
 
 SIZE = (120, 30)
 N_SERIES = 10

@@ -18,16 +18,16 @@ from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.screen import Screen
 
-from cream_tui import saving, session
-from cream_tui.end_signals import force_end, heed_signals
-from cream_tui.notices import Alert, RunState, StoreChanged, StoreFault, list_ended
-from cream_tui.palette import PROVIDERS, Palette
 from cream_tui.screens.base import Copied, StoreScreen
 from cream_tui.services import ServiceApp
+from cream_tui.shell import saving, session
+from cream_tui.shell.end_signals import force_end, heed_signals
+from cream_tui.shell.notices import Alert, RunState, StoreChanged, StoreFault, list_ended
+from cream_tui.shell.palette import PROVIDERS, Palette
+from cream_tui.shell.terminal import build_notice_sequence
+from cream_tui.shell.themes import ANSI_DARK, THEME_NAMES, THEMES, choose_theme
 from cream_tui.stores import format_command
 from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
-from cream_tui.terminal import build_notice_sequence
-from cream_tui.themes import ANSI_DARK, THEME_NAMES, THEMES, choose_theme
 
 # A mode's screen is imported and built at its first visit.
 _SCREENS = {
@@ -94,11 +94,11 @@ class CreamApp(ServiceApp):
         """Heed signals, and the keys that the person chose."""
         if not self.is_headless:
             heed_signals(self._end_by_signal)
-        from cream_tui.keymap import find_keys_file, read_keys
+        from cream_tui.shell.keymap import find_keys_file, read_keys
 
         path = find_keys_file()
         if path.is_file():
-            from cream_tui.key_list import list_keys
+            from cream_tui.shell.key_list import list_keys
 
             chosen = read_keys(path, [key.binding_id for key in list_keys()])
             self.set_keymap(chosen.keys)
@@ -241,9 +241,9 @@ class CreamApp(ServiceApp):
 
     async def action_help(self) -> None:
         """Open the help of this screen."""
-        from cream_tui.key_list import list_keys_of
-        from cream_tui.keymap import find_keys_file
         from cream_tui.screens.help import HelpScreen
+        from cream_tui.shell.key_list import list_keys_of
+        from cream_tui.shell.keymap import find_keys_file
 
         screen = self.front
         intro = screen.HELP if isinstance(screen, StoreScreen) else ""

@@ -398,7 +398,7 @@ def compare(
       cream-tui compare demo-srlm demo-cream --answers --only win
     """
     if tui:
-        from cream_tui.compared_runs import open_comparison
+        from cream_tui.readers.compared_runs import open_comparison
 
         return open_comparison(store, runs)
     if answers or only is not None or model is not None:

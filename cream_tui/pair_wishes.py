@@ -10,9 +10,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from cream_tui.filter_parser import list_terms
-from cream_tui.filters import HAS, FilterError, parse
-from cream_tui.pair_filters import PairFilter, compile_pairs, find_column
+from cream_tui.filtering.grammar import HAS, FilterError, parse
+from cream_tui.filtering.pairs import PairFilter, compile_pairs, find_column
+from cream_tui.filtering.parser import list_terms
 from cream_tui.views.pairs import ORDERS, TELLING, find_order, next_order
 from db.pair_browse import PAIR_SORTS, PairQuery
 

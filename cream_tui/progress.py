@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cream_tui import diagnostics
 from cream_tui.output import Cell, Line, cut, lay_out_table
+from cream_tui.readers.snapshots import RunSnapshot, SnapshotReader
 from cream_tui.result_table import (
     N_TITLE_LINES,
     RESULT_COLUMNS,
@@ -23,7 +24,6 @@ from cream_tui.result_table import (
     has_stand_in,
 )
 from cream_tui.results import ModelResult
-from cream_tui.snapshots import RunSnapshot, SnapshotReader
 from cream_tui.stage_view import StageView, describe_stage, estimate_time_left
 from cream_tui.styles import RUN_STYLES, STAGE_STYLES
 from cream_tui.text import make_visible

@@ -19,13 +19,13 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from cream_tui import saving, session
-from cream_tui.actions import Outcome, call_command
-from cream_tui.notices import Alert
-from cream_tui.pending_writes import PendingWrite, finish_all
-from cream_tui.store_link import StoreLink
+from cream_tui.shell import saving, session
+from cream_tui.shell.actions import Outcome, call_command
+from cream_tui.shell.notices import Alert
+from cream_tui.shell.pending_writes import PendingWrite, finish_all
+from cream_tui.shell.store_link import StoreLink
+from cream_tui.shell.terminal import build_copy_sequence
 from cream_tui.targets import Target
-from cream_tui.terminal import build_copy_sequence
 from cream_tui.text import make_visible
 
 _MOST_UNDOS = 100

@@ -36,7 +36,7 @@ class PairsTarget:
         iteration: Only its pairs; None for all.
         number: The pair to open, from 1 in the order of the run; None for the first.
         prompt_id: The prompt whose pair is to be opened.
-        filter_text: In the grammar of ``cream_tui.filters``; None leaves the filter as it was.
+        filter_text: In the grammar of ``cream_tui.filtering.grammar``; None leaves the filter as it was.
     """
 
     run_id: str

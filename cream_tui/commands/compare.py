@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cream_tui import output
-from cream_tui.compared_runs import find_runs
 from cream_tui.config_differences import find_differences, format_setting, load_config
 from cream_tui.narrative import Arm, find_last_common, tell_differences
 from cream_tui.output import Cell, Column
+from cream_tui.readers.compared_runs import find_runs
 from cream_tui.result_table import SHORT_RESULT_COLUMNS, build_legend, build_record, build_result_row
 from cream_tui.results import ModelResult, adjust_by_holm, compute_paired_test, read_results
 from cream_tui.seed_narrative import tell_seeds

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cream_tui import diagnostics, output
-from cream_tui.compared_runs import find_runs
 from cream_tui.output import Cell, Line
+from cream_tui.readers.compared_runs import find_runs
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
 from cream_tui.views.shared_prompts import (

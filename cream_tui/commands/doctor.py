@@ -15,7 +15,7 @@ from typing import Any
 
 from cream_tui import diagnostics, output
 from cream_tui.output import Cell
-from cream_tui.run_tables import is_run_stale
+from cream_tui.readers.run_tables import is_run_stale
 from cream_tui.stores import open_run_reader
 from cream_tui.units import format_bytes
 from db.errors import StoreError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from cream_tui import diagnostics, output
-from cream_tui.key_list import list_keys
-from cream_tui.keymap import find_keys_file, read_keys
 from cream_tui.output import Cell, Column
+from cream_tui.shell.key_list import list_keys
+from cream_tui.shell.keymap import find_keys_file, read_keys
 from engine.errors import ExitCode
 
 _COLUMNS = (Column("id"), Column("keys"), Column("chosen"), Column("what it does", is_flexible=True))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cream_tui import diagnostics, output
-from cream_tui.log_tail import LogTail
+from cream_tui.readers.log_tail import LogTail
 from cream_tui.stores import open_run_reader
 from db.paths import StorePaths
 from db.queries import find_run, read_attempts, read_run_stages

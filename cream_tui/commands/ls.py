@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cream_tui import diagnostics, output
-from cream_tui.output import Cell, Column
-from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
-from cream_tui.run_filters import (
+from cream_tui.filtering.runs import (
     RunGroup,
     compile_run_filter,
     find_key,
@@ -19,8 +17,10 @@ from cream_tui.run_filters import (
     name_other_keys,
     sort_runs,
 )
-from cream_tui.run_records import STATES, RunRecord
-from cream_tui.run_tables import RunTable, RunTableReader
+from cream_tui.output import Cell, Column
+from cream_tui.readers.run_records import STATES, RunRecord
+from cream_tui.readers.run_tables import RunTable, RunTableReader
+from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
 from cream_tui.stores import open_run_reader
 from cream_tui.styles import RUN_STYLES
 from cream_tui.units import format_age, format_percent, format_signed

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cream_tui import diagnostics, output
+from cream_tui.filtering.pairs import compile_pairs, find_column
 from cream_tui.output import Cell, Line
-from cream_tui.pair_filters import compile_pairs, find_column
 from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible

@@ -12,6 +12,8 @@ from typing import Any
 from cream_tui import diagnostics, output
 from cream_tui.narrative import tell_small_changes
 from cream_tui.output import Cell, Column
+from cream_tui.readers.run_forks import count_fork_verdicts, describe_fork
+from cream_tui.readers.snapshots import RunSnapshot, read_snapshot
 from cream_tui.result_table import (
     RESULT_COLUMNS,
     build_legend,
@@ -20,8 +22,6 @@ from cream_tui.result_table import (
     build_task_rows,
     list_tasks,
 )
-from cream_tui.run_forks import count_fork_verdicts, describe_fork
-from cream_tui.snapshots import RunSnapshot, read_snapshot
 from cream_tui.stage_view import StageView, describe_stage
 from cream_tui.stores import format_command, open_run_reader
 from cream_tui.styles import RUN_STYLES, STAGE_STYLES

@@ -21,7 +21,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from cream_tui.span_updates import SpanCompositor
+from cream_tui.shell.span_updates import SpanCompositor
 from cream_tui.text import make_visible
 from cream_tui.widgets.key_line import KeyLine
 from db.errors import StoreError

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from cream_tui.charts.chart import Chart
-from cream_tui.compare_reader import CompareData, CompareReader, CompareWant
+from cream_tui.readers.compare_reader import CompareData, CompareReader, CompareWant
 from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.screens.compare_actions import ask_run, build_command, pin, tabulate_summary
 from cream_tui.targets import CompareTarget, PairsTarget, Target

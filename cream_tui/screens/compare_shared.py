@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cream_tui.compare_reader import CompareData
+from cream_tui.readers.compare_reader import CompareData
+from cream_tui.readers.shared_reader import AnswersData, SharedData, SharedReader, Source, read_sampled_detail
 from cream_tui.screens.base import Copied, Table
-from cream_tui.shared_reader import AnswersData, SharedData, SharedReader, Source, read_sampled_detail
 from cream_tui.views.compare_selection import Selection
 from cream_tui.views.shared_prompts import AnsweredItem, SampledItem
 from cream_tui.widgets.answers_view import AnswersView

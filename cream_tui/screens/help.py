@@ -21,7 +21,7 @@ from cream_tui.text import make_visible
 from cream_tui.widgets.steady_list import SteadyList
 
 if TYPE_CHECKING:
-    from cream_tui.notices import Alert
+    from cream_tui.shell.notices import Alert
 
 _KEY_WIDTH = 16
 _WIDTH_WITH_IDS = 100  # of the terminal; in a narrower one the names of keys.yaml would break the lines

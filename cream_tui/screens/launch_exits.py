@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from textual.app import SuspendNotSupported
 from textual.content import Content
 
-from cream_tui.actions import Outcome
 from cream_tui.screens.dialogs import AskText
+from cream_tui.shell.actions import Outcome
 from cream_tui.views.launch import Base, Draft, Review
 from cream_tui.views.launch_reader import preview_review
 from cream_tui.views.launch_yaml import encode_yaml, read_document, write_document

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from textual.content import Content
 
-from cream_tui.pair_reader import PairsData
+from cream_tui.readers.pair_reader import PairsData
 from cream_tui.screens.base import Copied, Table
 from cream_tui.screens.dialogs import NOTE_HINT, AskText, Choose
 from cream_tui.text import make_visible

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
-from cream_tui.pair_reader import PairsData
+from cream_tui.readers.pair_reader import PairsData
 from cream_tui.views.pair_judging import JudgingSummary
 from cream_tui.widgets.content_pane import ContentPane
 from cream_tui.widgets.pair_text import DIM, Look, build_history, build_summary

@@ -18,11 +18,11 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from cream_tui.pair_filters import PAIR_VOCABULARY
+from cream_tui.filtering.pairs import PAIR_VOCABULARY
 from cream_tui.pair_judge import PairJudge
-from cream_tui.pair_loading import PairLoader
-from cream_tui.pair_reader import PairsData, PairsReader, PairsWant
 from cream_tui.pair_wishes import PairWishes
+from cream_tui.readers.pair_loading import PairLoader
+from cream_tui.readers.pair_reader import PairsData, PairsReader, PairsWant
 from cream_tui.screens import pair_actions
 from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.screens.pair_views import PairViews

@@ -15,8 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from cream_tui.notices import Alert
-from cream_tui.run_reader import RunData, RunReader, RunWant
+from cream_tui.readers.run_reader import RunData, RunReader, RunWant
 from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.screens.help import AlertsScreen
 from cream_tui.screens.run_questions import (
@@ -28,6 +27,7 @@ from cream_tui.screens.run_questions import (
     resume,
     tabulate,
 )
+from cream_tui.shell.notices import Alert
 from cream_tui.targets import PairsTarget, RunTarget, Target
 from cream_tui.views.panels import list_panels
 from cream_tui.views.run import Notice, describe_state, find_peak, tell_notice

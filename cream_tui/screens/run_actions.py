@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cream_tui.actions import Outcome
-from cream_tui.run_records import RunRecord
+from cream_tui.readers.run_records import RunRecord
 from cream_tui.screens.dialogs import NOTE_HINT, AskText, Choose, Confirm
+from cream_tui.shell.actions import Outcome
 from cream_tui.targets import CompareTarget, LaunchTarget, RunTarget
 from cream_tui.views.run_columns import COLUMNS
 from cream_tui.views.runs import Edit, parse_tag_change, split_list

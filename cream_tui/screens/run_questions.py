@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cream_tui.run_reader import RunData
+from cream_tui.readers.run_reader import RunData
+from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.screens.base import Table
 from cream_tui.screens.dialogs import Choose, Confirm
-from cream_tui.snapshots import RunSnapshot
 from cream_tui.targets import LaunchTarget
 from cream_tui.views.panels import DrawnLine, Panel, name_metric, name_point
 from db.rows import RunCheckpoint

@@ -17,9 +17,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from cream_tui.filters import Vocabulary
-from cream_tui.run_records import RunRecord, build_vocabulary
-from cream_tui.run_tables import RunTable, RunTableReader
+from cream_tui.filtering.grammar import Vocabulary
+from cream_tui.readers.run_records import RunRecord, build_vocabulary
+from cream_tui.readers.run_tables import RunTable, RunTableReader
 from cream_tui.screens import run_actions
 from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.stores import format_command

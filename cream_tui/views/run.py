@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cream_tui.log_tail import LogSection
-from cream_tui.run_forks import count_fork_verdicts
-from cream_tui.snapshots import RunSnapshot
+from cream_tui.readers.log_tail import LogSection
+from cream_tui.readers.run_forks import count_fork_verdicts
+from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.stage_view import StageView, describe_stage, estimate_time_left
 from cream_tui.styles import RUN_MARKS
 from cream_tui.units import MISSING, format_bytes, format_duration, format_left, format_percent

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cream_tui.narrative import tell_small_changes
+from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.results import ModelResult
-from cream_tui.snapshots import RunSnapshot
 from cream_tui.targets import PairsTarget, RunTarget, Target
 from cream_tui.units import format_number, format_signed
 from cream_tui.views.panels import NORMAL_95

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from cream_tui.charts.spark import spark
 from cream_tui.config_differences import format_setting
 from cream_tui.output import cut
-from cream_tui.run_forks import describe_fork
+from cream_tui.readers.run_forks import describe_fork
 from cream_tui.styles import RUN_MARKS
 from cream_tui.text import make_visible
 from cream_tui.units import format_compact, format_left, format_number, format_percent, format_signed
@@ -21,7 +21,7 @@ from cream_tui.views.run_columns import STATE_STYLES, describe_model
 from cream_tui.views.runs import GroupRow, RunRow
 
 if TYPE_CHECKING:
-    from cream_tui.run_details import RunDetail
+    from cream_tui.readers.run_details import RunDetail
 
 PaneLine: TypeAlias = tuple[Cell, ...]
 _TITLE_WIDTH = 10

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from cream_tui.filters import FilterError
-from cream_tui.run_filters import (
+from cream_tui.filtering.grammar import FilterError
+from cream_tui.filtering.runs import (
     Predicate,
     RunGroup,
     compile_run_filter,
@@ -23,8 +23,8 @@ from cream_tui.run_filters import (
     name_other_keys,
     sort_runs,
 )
-from cream_tui.run_records import RUN_FIELDS, RunFacts, RunRecord, Value, build_vocabulary, read_value
-from cream_tui.run_tables import RunTable
+from cream_tui.readers.run_records import RUN_FIELDS, RunFacts, RunRecord, Value, build_vocabulary, read_value
+from cream_tui.readers.run_tables import RunTable
 from engine.errors import ConfigError
 
 # A pending edit that no reading has confirmed for so long was undone by somebody else.

@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from cream_tui.shared_reader import AnswersData, SampledDetail, Source
+from cream_tui.readers.shared_reader import AnswersData, SampledDetail, Source
 from cream_tui.text import make_visible
 from cream_tui.units import format_count, format_number
 from cream_tui.views.columns import Cell, Column, RowCells

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from cream_tui.charts.chart import Chart
 from cream_tui.charts.histogram import Histogram
-from cream_tui.run_reader import PREVIOUS, RunData
+from cream_tui.readers.run_reader import PREVIOUS, RunData
 from cream_tui.views.pages import Pages
 from cream_tui.views.panels import (
     HISTOGRAMS,

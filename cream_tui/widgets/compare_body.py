@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from cream_tui.compare_reader import CompareData
+from cream_tui.readers.compare_reader import CompareData
 from cream_tui.screens.dialogs import Choose
 from cream_tui.views.compare import Metric
 from cream_tui.views.compare_selection import Selection

@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from cream_tui.compare_reader import CompareData, Values
+from cream_tui.readers.compare_reader import CompareData, Values
 from cream_tui.text import make_visible
 from cream_tui.units import MISSING
 from cream_tui.views.compare import SummaryRow, build_cost_rows, build_summary
@@ -34,7 +34,7 @@ from cream_tui.widgets.compare_charts import CompareCharts
 from cream_tui.widgets.comparison_table import ComparisonTable
 
 if TYPE_CHECKING:
-    from cream_tui.shared_reader import SharedData
+    from cream_tui.readers.shared_reader import SharedData
 
 KINDS: Mapping[str, str] = {"last": "last values", "best": "best values", "cursor": "values at the cursor"}
 _N_NAMES_SHOWN = 4

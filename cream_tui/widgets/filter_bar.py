@@ -16,7 +16,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from cream_tui.filters import Completion, Vocabulary, complete
+from cream_tui.filtering.grammar import Completion, Vocabulary, complete
 from cream_tui.text import make_visible
 
 Values = Mapping[str, Iterable[str]]

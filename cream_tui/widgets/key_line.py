@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from cream_tui.key_names import name_key
+from cream_tui.shell.key_names import name_key
 
 _KEPT = ("app.help", "app.back")
 _GAP = 2

@@ -1,7 +1,7 @@
 """The log of a run: its newest lines, followed until the reader scrolls away, and searched.
 
-Knows lines of ``cream_tui.log_tail``, which are harmless already. Must not know files. Only visible lines are drawn,
-and only lines that changed are drawn again.
+Knows the lines of ``log_tail``, which are harmless already. Must not know files. Only visible lines are drawn, and only
+lines that changed are drawn again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Input
 
-from cream_tui.log_tail import LogLine, find_line
+from cream_tui.readers.log_tail import LogLine, find_line
 
 _CHUNK = 20  # columns of a sideways step
 

@@ -19,7 +19,7 @@ from db.errors import StoreError
 
 if TYPE_CHECKING:
     from cream_tui.app import CreamApp
-    from cream_tui.run_details import RunDetail
+    from cream_tui.readers.run_details import RunDetail
     from cream_tui.widgets.row_table import Row
 
 _NOTHING = (Cell("no run matches the filter", "dim"),)
@@ -82,7 +82,7 @@ class RunCloseUp(LinePane):
 
 
 def _read(app: CreamApp, run_id: str, baseline_id: str | None) -> RunDetail | None:
-    from cream_tui.run_details import read_run_detail  # here, so that the list of runs stands before
+    from cream_tui.readers.run_details import read_run_detail  # here, so that the list of runs stands before
 
     try:
         with app.reader() as connection:

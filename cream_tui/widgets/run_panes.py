@@ -14,9 +14,9 @@ from textual.content import Content
 from textual.widgets import Static
 from textual.widgets.option_list import Option
 
+from cream_tui.readers.run_reader import RunData
 from cream_tui.result_table import has_stand_in
 from cream_tui.results import ModelResult
-from cream_tui.run_reader import RunData
 from cream_tui.screens.base import Copied
 from cream_tui.text import make_visible
 from cream_tui.units import MISSING, format_interval, format_percent, format_signed

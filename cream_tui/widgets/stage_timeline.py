@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
 
-from cream_tui.snapshots import RunSnapshot
+from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.text import make_visible
 from cream_tui.views.run import Span, describe_current, lay_out_stages
 

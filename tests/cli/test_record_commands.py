@@ -16,7 +16,7 @@ import pytest
 from recording import DANGEROUS, NASTY, Recorder, new_run
 
 from cream_tui.progress import WAITING, lay_out_runs, list_events
-from cream_tui.snapshots import read_snapshot
+from cream_tui.readers.snapshots import read_snapshot
 from cream_tui.stores import is_stale, open_run_reader
 from db import writes
 from db.annotations import write_verdict

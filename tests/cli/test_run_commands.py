@@ -22,7 +22,7 @@ from cream_tui.commands import demo
 from cream_tui.commands.demo import ARMS, CONFIG, QUICK
 from cream_tui.output import Cell
 from cream_tui.progress import lay_out_runs, list_events
-from cream_tui.snapshots import read_snapshot
+from cream_tui.readers.snapshots import read_snapshot
 from cream_tui.stage_view import RateMeter, StageView, build_stage_view, describe_stage, estimate_time_left
 from cream_tui.stores import open_run_reader
 from db import writes

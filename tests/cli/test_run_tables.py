@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from recording import Recorder
 
-from cream_tui import run_tables
-from cream_tui.run_details import read_run_detail
-from cream_tui.run_tables import RunTableReader
+from cream_tui.readers import run_tables
+from cream_tui.readers.run_details import read_run_detail
+from cream_tui.readers.run_tables import RunTableReader
 from db.queries import find_run, open_reader
 from db.rows import RunRow
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from cream_tui.actions import call_command
 from cream_tui.app import CreamApp
+from cream_tui.shell.actions import call_command
 from engine.config.shipped import find_configs_folder
 
 RECORDED = Path(__file__).parent / "recorded"

@@ -23,7 +23,7 @@ from driving import copy_store, press, settle
 from textual.widgets import Input
 
 from cream_tui.app import CreamApp
-from cream_tui.saving import draw_picture
+from cream_tui.shell.saving import draw_picture
 from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
 from cream_tui.views import launch_checks
 from cream_tui.views.launch_checks import Machine

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from driving import INSTALLED
 
-from cream_tui.actions import call_command
+from cream_tui.shell.actions import call_command
 
 FOLDER = Path(__file__).parent / "recorded"
 CHECKOUT = Path(__file__).resolve().parents[2]

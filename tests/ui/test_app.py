@@ -17,12 +17,12 @@ import pytest
 from driving import OpenApp, press, read_screen, settle
 from textual.widgets import Input
 
-from cream_tui.actions import Outcome
 from cream_tui.app import CreamApp
-from cream_tui.key_list import list_keys, list_keys_of
 from cream_tui.screens.base import StoreScreen
+from cream_tui.shell.actions import Outcome
+from cream_tui.shell.key_list import list_keys, list_keys_of
+from cream_tui.shell.themes import DARK, LIGHT
 from cream_tui.targets import CompareTarget, PairsTarget, RunsTarget, RunTarget
-from cream_tui.themes import DARK, LIGHT
 
 MODES = {"1": "runs", "2": "run", "3": "pairs", "4": "compare", "5": "launch"}
 

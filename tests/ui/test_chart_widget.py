@@ -21,7 +21,7 @@ from cream_tui.charts.histogram import Histogram, bin_taus
 from cream_tui.charts.scales import Axis
 from cream_tui.charts.series import Series
 from cream_tui.charts.slope import SlopeChart, SlopeItem
-from cream_tui.span_updates import SpanCompositor
+from cream_tui.shell.span_updates import SpanCompositor
 
 SIZE = (80, 24)
 

@@ -18,7 +18,7 @@ from textual.widgets import Input, OptionList
 from cream_tui.app import CreamApp
 from cream_tui.charts.chart import Chart
 from cream_tui.charts.series import Series
-from cream_tui.compared_runs import find_runs
+from cream_tui.readers.compared_runs import find_runs
 from cream_tui.screens.compare import CompareScreen
 from cream_tui.screens.pairs import PairsScreen
 from cream_tui.targets import CompareTarget

@@ -18,9 +18,9 @@ from driving import press, read_screen, settle
 from textual.events import Paste
 from textual.pilot import Pilot
 
-from cream_tui import actions
 from cream_tui.app import CreamApp
 from cream_tui.screens.launch import DEBOUNCE_S, LaunchScreen
+from cream_tui.shell import actions
 from cream_tui.targets import LaunchTarget
 from db.queries import find_run, open_reader
 from engine.config.load import load_run_config

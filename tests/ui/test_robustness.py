@@ -22,13 +22,14 @@ from pseudo_terminal import PseudoTerminal
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
-from cream_tui import pending_writes, saving, services
-from cream_tui.actions import Outcome, call_command
+from cream_tui import services
 from cream_tui.app import CreamApp
 from cream_tui.charts.frame import shorten
-from cream_tui.palette import Palette
 from cream_tui.screens.base import Table
 from cream_tui.screens.dialogs import AskText, Confirm
+from cream_tui.shell import pending_writes, saving
+from cream_tui.shell.actions import Outcome, call_command
+from cream_tui.shell.palette import Palette
 from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
 from db.annotations import set_note
 from db.errors import StoreError

@@ -16,10 +16,10 @@ import pytest
 from driving import press, read_screen, settle
 from textual.pilot import Pilot
 
-from cream_tui import actions
-from cream_tui.actions import Outcome
 from cream_tui.app import CreamApp
 from cream_tui.screens.run import RunScreen
+from cream_tui.shell import actions
+from cream_tui.shell.actions import Outcome
 from cream_tui.targets import RunTarget
 from db.queries import find_run, open_reader
 from engine.runtime.process import build_lease

@@ -13,9 +13,9 @@ from driving import press, read_screen, settle
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from cream_tui import actions
 from cream_tui.app import CreamApp
 from cream_tui.screens.runs import RunsScreen
+from cream_tui.shell import actions
 from cream_tui.targets import CompareTarget, LaunchTarget, RunsTarget, RunTarget, Target
 from cream_tui.views.runs import GroupRow, RunRow
 from db.annotations import add_tags, set_baseline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cream_tui.run_records import RunFacts, RunRecord, build_run_records, load_settings
+from cream_tui.readers.run_records import RunFacts, RunRecord, build_run_records, load_settings
 from db.overview import RunOverview
 from db.run_facts import RunHealth
 

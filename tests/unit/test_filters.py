@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import FACTS, RECORDS, RUNS, build_records, make_run
 
-from cream_tui.filter_parser import All, AnyOf, Filter, Not, Term
-from cream_tui.filters import FilterError, complete, list_keys, parse, write
-from cream_tui.pair_filters import PAIR_VOCABULARY, compile_pairs
-from cream_tui.run_filters import compile_run_filter, find_key, group_runs, list_other_keys, sort_runs
-from cream_tui.run_records import build_vocabulary
+from cream_tui.filtering.grammar import FilterError, complete, list_keys, parse, write
+from cream_tui.filtering.pairs import PAIR_VOCABULARY, compile_pairs
+from cream_tui.filtering.parser import All, AnyOf, Filter, Not, Term
+from cream_tui.filtering.runs import compile_run_filter, find_key, group_runs, list_other_keys, sort_runs
+from cream_tui.readers.run_records import build_vocabulary
 from engine.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cream_tui.keymap import read_keys
+from cream_tui.shell.keymap import read_keys
 
 KNOWN = ("runs.stop", "runs.open", "app.quit")
 

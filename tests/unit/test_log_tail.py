@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cream_tui.log_tail import MOST_LINE_CHARACTERS, LogLine, LogSection, LogTail, RunLog, find_line
+from cream_tui.readers.log_tail import MOST_LINE_CHARACTERS, LogLine, LogSection, LogTail, RunLog, find_line
 
 
 @pytest.fixture

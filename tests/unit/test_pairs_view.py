@@ -82,7 +82,7 @@ def test_every_order_is_the_stores_and_comes_round() -> None:
 
 
 def test_every_quick_filter_compiles() -> None:
-    from cream_tui.pair_filters import compile_pairs
+    from cream_tui.filtering.pairs import compile_pairs
 
     for text, _ in QUICK_FILTERS:
         assert compile_pairs(text).where

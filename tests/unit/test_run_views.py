@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.results import ModelResult
-from cream_tui.snapshots import RunSnapshot
 from cream_tui.stage_view import StageView
 from cream_tui.targets import PairsTarget, RunTarget
 from cream_tui.units import format_left

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from made_runs import FACTS, NOW, RECORDS, RUNS, build_records, make_run
 
 from cream_tui.output import measure
-from cream_tui.run_details import RunDetail
-from cream_tui.run_forks import count_fork_verdicts, describe_fork
-from cream_tui.run_records import RunFacts
-from cream_tui.run_tables import RunTable
+from cream_tui.readers.run_details import RunDetail
+from cream_tui.readers.run_forks import count_fork_verdicts, describe_fork
+from cream_tui.readers.run_records import RunFacts
+from cream_tui.readers.run_tables import RunTable
 from cream_tui.views.columns import Column, cut_middle, find_difference, fit, lay_out
 from cream_tui.views.run_columns import COLUMNS, build_cells
 from cream_tui.views.run_pane import build_group_pane, build_run_pane, build_summary

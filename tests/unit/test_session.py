@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cream_tui.session import read_settings, read_view, restore_target, write_settings, write_view
+from cream_tui.shell.session import read_settings, read_view, restore_target, write_settings, write_view
+from cream_tui.shell.themes import ANSI_DARK, CONTRAST, DARK, LIGHT, choose_theme
 from cream_tui.targets import RunsTarget
-from cream_tui.themes import ANSI_DARK, CONTRAST, DARK, LIGHT, choose_theme
 
 
 def test_a_view_comes_back(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from cream_tui.terminal import MOST_COPIED_BYTES, build_copy_sequence, build_notice_sequence
+from cream_tui.shell.terminal import MOST_COPIED_BYTES, build_copy_sequence, build_notice_sequence
 
 BARE: dict[str, str] = {}
 TMUX = {"TMUX": "/run/tmux,1,0"}

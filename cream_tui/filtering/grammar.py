@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from cream_tui.filter_parser import FilterError, Term, list_terms, parse, quote, write
+from cream_tui.filtering.parser import FilterError, Term, list_terms, parse, quote, write
 from engine.errors import find_nearest
 
 __all__ = [

@@ -15,9 +15,9 @@ from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.css.styles import RenderStyles
 from textual.screen import Screen
 
+from cream_tui.shell.themes import THEME_NAMES
 from cream_tui.targets import RunTarget
 from cream_tui.text import make_visible
-from cream_tui.themes import THEME_NAMES
 
 if TYPE_CHECKING:
     from cream_tui.app import CreamApp
@@ -50,7 +50,7 @@ class ActionsProvider(Provider):
     """What keys do here; an entry teaches its key."""
 
     def _list(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-        from cream_tui.key_names import name_key
+        from cream_tui.shell.key_names import name_key
 
         seen: set[str] = set()
         for active in self.screen.active_bindings.values():

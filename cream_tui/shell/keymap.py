@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from cream_tui.session import KEYS_FILE, find_settings_folder
+from cream_tui.shell.session import KEYS_FILE, find_settings_folder
 from engine.errors import find_nearest
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cream_tui.run_records import RunFacts, RunRecord, build_run_records, load_settings
-from cream_tui.snapshots import START_GRACE_S
+from cream_tui.readers.run_records import RunFacts, RunRecord, build_run_records, load_settings
+from cream_tui.readers.snapshots import START_GRACE_S
 from cream_tui.stage_view import RateMeter, build_stage_view, estimate_time_left
 from cream_tui.stores import is_lease_alive, is_stale
 from db.overview import RunOverview, read_run_overview

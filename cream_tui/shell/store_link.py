@@ -13,8 +13,8 @@ from pathlib import Path
 
 from textual.message import Message
 
-from cream_tui.notices import RunState, StoreChanged, StoreFault
-from cream_tui.watcher import FileIdentity, Watcher, describe_gone, identify_file
+from cream_tui.shell.notices import RunState, StoreChanged, StoreFault
+from cream_tui.shell.watcher import FileIdentity, Watcher, describe_gone, identify_file
 from db.paths import StorePaths
 from db.reading import fetch_rows, open_reader
 

@@ -13,8 +13,8 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.screen import Screen
 
-from cream_tui.key_names import name_key
 from cream_tui.screens.help import KeyHelp
+from cream_tui.shell.key_names import name_key
 
 _EVERYWHERE = "Everywhere"
 _OWN_PACKAGES = ("cream_tui.",)

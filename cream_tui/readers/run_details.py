@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cream_tui.config_differences import find_differences, load_config
-from cream_tui.log_tail import LogTail
-from cream_tui.run_records import load_settings
+from cream_tui.readers.log_tail import LogTail
+from cream_tui.readers.run_records import load_settings
 from cream_tui.stage_view import build_stage_view, describe_stage
 from db.errors import RunNotFoundError
 from db.labels import find_model_name

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from cream_tui.config_differences import flatten_config, load_config
-from cream_tui.filters import Key, Kind, Vocabulary
+from cream_tui.filtering.grammar import Key, Kind, Vocabulary
 from cream_tui.narrative import LEAST_CHANGED_SHARE
 from cream_tui.units import format_percent
 from db.overview import RunOverview

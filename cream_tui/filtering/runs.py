@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from cream_tui.filter_parser import fold
-from cream_tui.filters import (
+from cream_tui.filtering.grammar import (
     HAS,
     Key,
     Kind,
@@ -24,7 +23,8 @@ from cream_tui.filters import (
     parse,
     read_number,
 )
-from cream_tui.run_records import RUN_FIELDS, STATES, RunFacts, RunRecord, Value, build_vocabulary, read_value
+from cream_tui.filtering.parser import fold
+from cream_tui.readers.run_records import RUN_FIELDS, STATES, RunFacts, RunRecord, Value, build_vocabulary, read_value
 from engine.errors import ConfigError
 
 Predicate = Callable[[RunRecord], bool]

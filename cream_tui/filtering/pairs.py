@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from cream_tui.filter_parser import All, fold
-from cream_tui.filters import HAS, Key, Kind, Test, Vocabulary, check, find_bounds, list_keys, parse
+from cream_tui.filtering.grammar import HAS, Key, Kind, Test, Vocabulary, check, find_bounds, list_keys, parse
+from cream_tui.filtering.parser import All, fold
 from db.pair_browse import LABELS
 from db.rows import VERDICTS
 

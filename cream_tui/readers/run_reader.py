@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cream_tui.log_tail import LogLine, RunLog
+from cream_tui.readers.log_tail import LogLine, RunLog
+from cream_tui.readers.snapshots import RunSnapshot, SnapshotReader
 from cream_tui.results import ModelResult
-from cream_tui.snapshots import RunSnapshot, SnapshotReader
 from cream_tui.stores import is_lease_alive
 from cream_tui.views.panels import Key, Panel, list_needed, list_panels
 from cream_tui.views.run import format_config, list_log_sections
