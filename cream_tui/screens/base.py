@@ -160,6 +160,11 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         """The app."""
         return cast("CreamApp", self.app)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether an answer is still to come."""
+        return self._is_reading
+
     def compose(self) -> ComposeResult:
         """The frame; the body is the subclass's."""
         yield self.top_bar

@@ -21,10 +21,10 @@ from textual.widgets import Static
 from cream_tui.filtering.pairs import PAIR_VOCABULARY
 from cream_tui.pair_judge import PairJudge
 from cream_tui.pair_wishes import PairWishes
-from cream_tui.readers.pair_loading import PairLoader
 from cream_tui.readers.pair_reader import PairsData, PairsReader, PairsWant
 from cream_tui.screens import pair_actions
 from cream_tui.screens.base import Copied, StoreScreen, Table
+from cream_tui.screens.pair_loading import PairLoader
 from cream_tui.screens.pair_views import PairViews
 from cream_tui.targets import PairsTarget, Target
 from cream_tui.views.pair_judging import NO_MARK, MarkLedger, PairKey, apply_mark, summarise

@@ -71,8 +71,11 @@ class LogLines(ScrollView, can_focus=True):
 
     def set_lines(self, lines: Sequence[LogLine], changed: int) -> None:
         """Show these; those before ``changed`` are as they were."""
-        is_shorter = len(lines) < len(self.lines)
+        is_shorter, is_same = len(lines) < len(self.lines), len(lines) == len(self.lines) == changed
         self.lines = lines
+        self.call_after_refresh(self._place_scrollbar)
+        if is_same:
+            return
         widest = max((cell_len(line.text) for line in lines[changed:]), default=0)
         self._width = widest if changed == 0 else max(self._width, widest)
         self.virtual_size = Size(self._width, len(lines))
@@ -131,6 +134,11 @@ class LogLines(ScrollView, can_focus=True):
     def action_sideways(self, direction: int) -> None:
         """Move within long lines."""
         self.scroll_relative(x=direction * _CHUNK, animate=False)
+
+    def _place_scrollbar(self) -> None:
+        # Textual moves the bar with the lines only while it shows, and it may have come to show after they moved.
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.position = self.scroll_y
 
     def _scroll_to_last(self) -> None:
         # Forced: before the next layout Textual does not know that there is something to scroll.

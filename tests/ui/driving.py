@@ -11,9 +11,11 @@ from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
 
+from textual.app import App
 from textual.pilot import Pilot
 
 from cream_tui.app import CreamApp
+from cream_tui.screens.base import StoreScreen
 from cream_tui.shell.actions import call_command
 from engine.config.shipped import find_configs_folder
 
@@ -21,19 +23,28 @@ RECORDED = Path(__file__).parent / "recorded"
 # Where the recorded store says that the program was installed.
 INSTALLED = Path("/opt/cream-tui")
 
+# A worker that has ended may be followed by another one message later.
+N_QUIET = 3
+
 OpenApp = Callable[..., AbstractAsyncContextManager[tuple[CreamApp, Pilot[int]]]]
 
 
 async def settle(pilot: Pilot[Any]) -> None:
     """Wait until no reading or writing is under way and every message was handled."""
+    n_quiet = 0
     for _ in range(500):
         await pilot.pause()
-        if all(worker.is_finished for worker in pilot.app.workers):
-            await pilot.pause()
-            if all(worker.is_finished for worker in pilot.app.workers):
-                return
-        await asyncio.sleep(0.01)
+        n_quiet = n_quiet + 1 if _is_quiet(pilot.app) else 0
+        if n_quiet == N_QUIET:
+            return
+        await asyncio.sleep(0.0 if n_quiet else 0.01)
     raise TimeoutError(f"still working: {[worker for worker in pilot.app.workers if not worker.is_finished]}")
+
+
+def _is_quiet(app: App[Any]) -> bool:
+    front = app.screen_stack[0] if app.screen_stack else None
+    is_reading = isinstance(front, StoreScreen) and front.is_reading
+    return not is_reading and all(worker.is_finished for worker in app.workers)
 
 
 async def press(pilot: Pilot[Any], *keys: str) -> None:

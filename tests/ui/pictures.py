@@ -23,9 +23,10 @@ from driving import copy_store, press, settle
 from textual.widgets import Input
 
 from cream_tui.app import CreamApp
+from cream_tui.screens.launch import DEBOUNCE_S
 from cream_tui.shell.saving import draw_picture
 from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
-from cream_tui.views import launch_checks
+from cream_tui.views import launch_reader
 from cream_tui.views.launch_checks import Machine
 from engine.runtime import preview
 
@@ -119,6 +120,7 @@ async def draw(view: View, root: Path) -> str:
         await press(pilot, *view.keys)
         for line in app.screen.query(Input):
             line.cursor_blink = False
+        await pilot.pause(2 * DEBOUNCE_S)  # a form is looked at a moment after it was filled
         await settle(pilot)
         return _UNIQUE.sub("terminal", draw_picture(app))
 
@@ -129,7 +131,7 @@ def frozen(root: Path) -> Iterator[None]:
     machine = Machine(60 << 30, 20 << 30, None)
     with (
         patch.object(time, "time", lambda: find_now(root)),
-        patch.object(launch_checks, "read_machine", lambda _: machine),
+        patch.object(launch_reader, "read_machine", lambda _: machine),
         patch.object(preview, "find_free_bytes", lambda _: machine.disk_bytes),
     ):
         yield
