@@ -32,6 +32,7 @@ from db.reading import open_reader
 
 TARGETS_MS = {"page down": 30.0, "first pairs": 1000.0, "difference of 1,200 words": 30.0}
 PAGE_DOWN = "\x1b[6~"
+LIST_WIDTH = 50  # of 120 columns: texts beside the list may be cut with the same sign
 LOADING = "…"
 N_PAGES = 60
 N_VERDICTS = 30
@@ -89,7 +90,7 @@ def measure_screen(root: Path, name: str) -> dict[str, list[float]]:
     environment = {"XDG_CONFIG_HOME": str(root.parent / "config"), "CREAM_STORE": str(root)}
     terminal = PseudoTerminal([program, f"{name}/pairs"], environment=environment)
     found: dict[str, list[float]] = {"first pairs": [], "page down": [], "verdict and next pair": []}
-    opened_at = terminal.wait_for(lambda text: "#1  M1" in text and LOADING not in text)
+    opened_at = terminal.wait_for(is_there(1))
     found["first pairs"].append(1000 * (opened_at - terminal.started_at))
     terminal.idle(1.5)
     number = 1
@@ -114,7 +115,7 @@ def measure_screen(root: Path, name: str) -> dict[str, list[float]]:
 
 def is_there(number: int) -> Callable[[str], bool]:
     """Whether the pair with this number is shown and no row in sight is missing."""
-    return lambda text: f"#{number}  M" in text and LOADING not in text
+    return lambda text: f"#{number}  M" in text and not any(LOADING in line[:LIST_WIDTH] for line in text.split("\n"))
 
 
 def count_rows(text: str) -> int:

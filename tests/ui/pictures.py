@@ -116,6 +116,8 @@ async def draw(view: View, root: Path) -> str:
     async with app.run_test(size=view.size) as pilot:
         if view.theme is not None:
             app.theme = view.theme
+        while app._states is None:  # the watcher's first look makes every screen read once more
+            await pilot.pause(0.02)
         await settle(pilot)
         await press(pilot, *view.keys)
         for line in app.screen.query(Input):
