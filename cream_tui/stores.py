@@ -69,7 +69,8 @@ def list_run_names(option: str | None) -> list[str]:
 
 def format_command(words: str, store: str | None) -> str:
     """A command line of ours that runs exactly as printed, with the store where one was given."""
-    return f"{name_program()} {words}" + (f" --store {shlex.quote(store)}" if store else "")
+    command = f"{name_program()} {words}".rstrip()
+    return command + (f" --store {shlex.quote(store)}" if store else "")
 
 
 def name_program() -> str:

@@ -96,8 +96,8 @@ def _print(store: str | None, started: Sequence[tuple[str, RunRow]], *, as_json:
 def _print_next(store: str | None, runs: Sequence[RunRow]) -> None:
     """Commands that run exactly as printed."""
     run = runs[-1].name
-    words = [f"show {run}", f"pairs {run} --sort consistency --limit 10", f"export {run} -o pairs.csv"]
+    words = ["", f"show {run}", f"pairs {run} --sort consistency --limit 10", f"export {run} -o pairs.csv"]
     if len(runs) > 1:
-        words.insert(2, f"compare {runs[0].name} {run}")
+        words.insert(3, f"compare {runs[0].name} {run}")
     output.print_lines([[], [Cell("See more", "bold")]])
     output.print_lines([Cell(f"  {format_command(command, store)}")] for command in words)

@@ -89,7 +89,7 @@ class TopBar(Static):
         left = Content.assemble(("cream", "$primary bold"), " ", *tabs, "  ", (self._title, "bold"))
         facts = Content.styled(self._facts, "$foreground 70%") if self._facts else Content("")
         room = width - facts.cell_length - 1
-        if left.cell_length > room:
+        if left.cell_length + 2 > room:
             if width < WIDE:
                 return left.truncate(width, ellipsis=True)
             return Content.assemble(left.truncate(max(0, room - 1), ellipsis=True), "  ", facts)

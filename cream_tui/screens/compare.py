@@ -123,6 +123,7 @@ class CompareScreen(StoreScreen[CompareWant, CompareData]):
 
     def _show_empty(self, data: CompareData | None) -> None:
         self.selection = None
+        self.set_focus(None)  # what is hidden would keep the keys
         self.refresh_bindings()
         self.add_class("-empty")
         self.remove_class("-answers")

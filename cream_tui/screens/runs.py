@@ -261,10 +261,13 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
 
     def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
         """Filter at once."""
+        self.list.is_typing = self.filter_bar.is_open
         self._apply_filter(event.text)
 
     def on_filter_bar_left(self) -> None:
-        """Keys go to the list again."""
+        """Keys go to the list again, and every word of the filter counts."""
+        self.list.is_typing = False
+        self._apply_filter(self.filter_bar.text)
         self.table.focus()
 
     def on_row_table_moved(self, event: RowTable.Moved) -> None:

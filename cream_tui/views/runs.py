@@ -82,6 +82,7 @@ class RunList:
         self.records: tuple[RunRecord, ...] = ()
         self.facts = RunFacts()
         self.filter_text = ""
+        self.is_typing = False
         self.problem: FilterError | None = None
         self.sort_key = NEWEST_FIRST
         self.is_descending = False
@@ -150,7 +151,10 @@ class RunList:
             self._edits.pop(run_id, None)
 
     def set_filter(self, text: str) -> bool:
-        """Filter by this; a term without meaning is left out and told. Whether there is none such."""
+        """Filter by this; a term without meaning is left out and told. Whether there is none such.
+
+        While it is typed (``is_typing``), a key that has only begun does not empty the list.
+        """
         self.filter_text = text
         self.problem = None
         if not self.is_waiting:
@@ -160,7 +164,12 @@ class RunList:
                 self.problem = error
                 self._filter_without(error.position, error.end)
         self.arrange()
-        if not self.matching and self.problem is None and (start := find_begun_key(text, self.facts)) is not None:
+        if (
+            self.is_typing
+            and not self.matching
+            and self.problem is None
+            and (start := find_begun_key(text, self.facts)) is not None
+        ):
             self._filter_without(start, len(text))
             self.arrange()
         return self.problem is None

@@ -6,6 +6,7 @@ stopped. Checkpoints and logs stay out, but for the failed run's; the file is sm
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import sys
@@ -40,7 +41,7 @@ def main() -> int:
         too_much = ("training.learning_rate=1e9", "training.max_grad_norm=1e9")
         _run(root, "run", "sandbox", "--name", "too-fast", *_set(SMALL + too_much), expected=1)
         _run(root, "run", "sandbox", "--name", "stopped-early", "--seed", "3", *_set(SLOW), "--detach")
-        time.sleep(6)
+        _wait_for_a_stage(root, "stopped-early")
         _run(root, "stop", "stopped-early")
         _keep(root)
     return 0
@@ -56,6 +57,15 @@ def _run(root: Path, *words: str, expected: int = 0) -> None:
     print(f"{time.monotonic() - began:5.1f} s  {' '.join(words)}", flush=True)
     if outcome.code != expected:
         sys.exit(f"exit code {outcome.code}: {outcome.stderr}")
+
+
+def _wait_for_a_stage(root: Path, name: str) -> None:
+    while not any(stage["state"] == "done" for stage in json.loads(_ask(root, "show", name, "--json"))["stages"]):
+        time.sleep(0.2)
+
+
+def _ask(root: Path, *words: str) -> str:
+    return call_command(words, root).stdout
 
 
 def _keep(root: Path) -> None:

@@ -362,6 +362,12 @@ async def test_with_nothing_chosen_it_says_what_to_do(open_app: OpenApp, size: t
         assert pilot.app.screen.query_one(OptionList).option_count == 9
 
 
+async def test_enter_compares_the_newest_after_the_screen_was_left_and_found_again(open_app: OpenApp) -> None:
+    async with open_app(CompareTarget(())) as (app, pilot):
+        await press(pilot, "question_mark", "escape", "1", "4", "tab", "enter")
+        assert app.front.selection is not None
+
+
 async def test_an_empty_store_says_how_to_start(open_app: OpenApp, tmp_path: Path) -> None:
     async with open_app(CompareTarget(()), root=tmp_path / "none") as (app, _):
         assert "There are no runs yet." in read_screen(app)

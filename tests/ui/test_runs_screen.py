@@ -132,6 +132,15 @@ async def test_a_filter_by_settings_and_metrics_reads_them(open_app: Any) -> Non
         assert list_names(app) == ["cream-beta0.5"]
 
 
+async def test_a_filter_that_is_entered_means_what_it_means_to_the_command(open_app: Any) -> None:
+    async with open_app() as (app, pilot):
+        await press(pilot, "slash")
+        await write(pilot, "tau")
+        assert len(list_names(app)) == 9, "a key that has only begun hides nothing"
+        await press(pilot, "enter")
+        assert list_names(app) == []
+
+
 @both_sizes
 async def test_sorting_by_keys_and_by_a_click(open_app: Any, size) -> None:
     async with open_app(size=size) as (app, pilot):

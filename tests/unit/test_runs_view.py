@@ -73,6 +73,9 @@ def test_a_term_without_meaning_is_told_and_the_others_count(runs: RunList) -> N
 
 def test_a_key_that_is_being_typed_hides_nothing(runs: RunList) -> None:
     runs.set_filter("method:srlm acc")
+    assert names(runs) == [], "typed to its end it is a word like any other, as on the command line"
+    runs.is_typing = True
+    runs.set_filter("method:srlm acc")
     assert names(runs) == ["sweep-10", "lost"]
     runs.set_filter("method:srlm be")  # of training.beta
     assert names(runs) == ["sweep-10", "lost"]
