@@ -235,7 +235,9 @@ def test_the_demo_ends_with_commands_that_run_as_printed(
     told, commands = capsys.readouterr().out.split("See more\n")
     assert "SRLM: accuracy went from 70.0 % (M1) to 80.0 % (M2" in " ".join(told.split())
     assert "CREAM is better" in told
-    lines = commands.strip().splitlines()
+    app, *lines = commands.strip().splitlines()
+    assert shlex.split(app) == ["cream-tui", "--store", str(store_root)]
+    assert "the app needs a terminal" in call(*shlex.split(app)[1:]).stderr
     assert [line.split()[1] for line in lines] == ["show", "pairs", "compare", "export"]
     for line in lines:
         program, *arguments = shlex.split(line)
