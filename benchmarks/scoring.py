@@ -23,7 +23,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.compute.hf_sampler import HFSampler
 from engine.compute.logprobs import iterate_sum_logprobs, plan_buckets
 from engine.compute.prompts import encode_example, encode_prompt, find_end_token_ids
-from engine.config.sampling import SamplingConfig, ScoringConfig
+from engine.config.sampling import SamplingConfig
+from engine.config.scoring import ScoringConfig
 from engine.records import Message, TokenSequence
 from engine.tasks.sandbox import generate_problems
 

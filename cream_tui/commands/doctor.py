@@ -111,7 +111,7 @@ def find_machine() -> list[Finding]:
 
 def find_threads() -> int:
     """Threads of torch in a run whose configuration says nothing else; variables of the shell do not count there."""
-    from engine.config.evaluation import ResourcesConfig
+    from engine.config.resources import ResourcesConfig
 
     return ResourcesConfig().threads
 

@@ -1,9 +1,9 @@
-"""What each model is evaluated on, and what the run may use of the machine."""
+"""What each model is evaluated on."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -32,10 +32,3 @@ class EvaluationConfig(Section):
             if stems.count(stem) > 1:
                 raise ValueError(f"two tasks are named {stem!r}; rename one file")
         return tasks
-
-
-class ResourcesConfig(Section):
-    """What a run may use of the machine."""
-
-    threads: Annotated[Count, Field(description="torch threads per process")] = 1
-    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: a CUDA GPU where there is one")] = "auto"

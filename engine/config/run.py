@@ -8,10 +8,12 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from engine.config.data import DataConfig
-from engine.config.evaluation import EvaluationConfig, ResourcesConfig
+from engine.config.evaluation import EvaluationConfig
 from engine.config.method import MethodConfig
 from engine.config.model import ModelConfig
-from engine.config.sampling import SamplingConfig, ScoringConfig
+from engine.config.resources import ResourcesConfig
+from engine.config.sampling import SamplingConfig
+from engine.config.scoring import ScoringConfig
 from engine.config.section import PlainText, Section, Size
 from engine.config.training import SftConfig, TrainingConfig
 
