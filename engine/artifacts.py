@@ -102,6 +102,11 @@ def check_model_folder(folder: Path) -> None:
         )
 
 
+def is_adapter_folder(folder: Path) -> bool:
+    """Return whether a folder holds a LoRA adapter, which needs M0 beside it, and not a whole model."""
+    return (folder / "adapter_config.json").is_file()
+
+
 def compute_folder_digest(folder: Path) -> str:
     """Return 16 hex digits over the names and contents of all files that decide what the model computes."""
     total = hashlib.sha256()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from engine.records import EncodedPrompt, SampledResponse
@@ -14,5 +14,5 @@ class Sampler(Protocol):
     def plan_batches(self, prompts: Sequence[EncodedPrompt]) -> list[list[EncodedPrompt]]:
         """Return the batches, cut from the full list; a resume redoes whole batches."""
 
-    def sample(self, batch: Sequence[EncodedPrompt]) -> list[SampledResponse]:
-        """Return n responses per prompt, ordered by prompt and k."""
+    def sample_batches(self, batches: Sequence[Sequence[EncodedPrompt]]) -> Iterator[list[SampledResponse]]:
+        """Yield n responses per prompt, ordered by prompt and k: one list a batch, in any order of batches."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,10 @@ class HFSampler:
             else:
                 batches.append([prompt])
         return batches
+
+    def sample_batches(self, batches: Sequence[Sequence[EncodedPrompt]]) -> Iterator[list[SampledResponse]]:
+        """Yield the responses of one batch after the other."""
+        yield from map(self.sample, batches)
 
     @torch.inference_mode()
     def sample(self, batch: Sequence[EncodedPrompt]) -> list[SampledResponse]:

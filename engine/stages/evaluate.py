@@ -48,11 +48,10 @@ def _evaluate_task(
     rows_before = read_evaluations(context.reader, context.task.stage_id)
     finished = {row.item_id for row in rows_before if row.task == task}
     n_done, n_tokens = len(rows_before), sum(row.n_tokens for row in rows_before)
-    for batch in sampler.plan_batches(encoded):
-        if all(prompt.prompt_id in finished for prompt in batch):
-            continue
+    batches = [b for b in sampler.plan_batches(encoded) if any(prompt.prompt_id not in finished for prompt in b)]
+    for sampled in sampler.sample_batches(batches):
         rows = []
-        for response in sampler.sample(batch):
+        for response in sampled:
             item = by_id[response.prompt_id]
             text = decode_response(tokenizer, response.token_ids)
             extracted, correct = verify(item, text)

@@ -39,10 +39,8 @@ def run_sample(context: StageContext) -> None:
     n_total, n_done, n_tokens = len(fitting) * config.sampling.n, len(done), sum(len(r.token_ids) for r in done)
     finished = {response.prompt_id for response in done}
     context.write([], n_done=n_done, n_total=n_total, unit="responses", n_tokens=n_tokens)
-    for batch in sampler.plan_batches(fitting):
-        if all(prompt.prompt_id in finished for prompt in batch):
-            continue
-        sampled = sampler.sample(batch)
+    batches = [b for b in sampler.plan_batches(fitting) if any(prompt.prompt_id not in finished for prompt in b)]
+    for sampled in sampler.sample_batches(batches):
         if not all(math.isfinite(response.sampled_logprob) for response in sampled):
             raise SamplingError(
                 "the model's log-probabilities are not finite",
