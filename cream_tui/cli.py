@@ -14,6 +14,7 @@ import typer
 from typer.main import get_command
 
 from cream_tui import diagnostics
+from cream_tui.data_commands import gc, import_
 from cream_tui.launch import leave, run_guarded
 from cream_tui.layout import CreamCommand, CreamGroup, complete_configs, complete_runs
 from cream_tui.options import (
@@ -26,7 +27,6 @@ from cream_tui.options import (
     DryRun,
     DryRunJson,
     Filter,
-    Format,
     FromRun,
     Group,
     InApp,
@@ -40,8 +40,6 @@ from cream_tui.options import (
     OnlyState,
     OnlyTag,
     OptionalConfig,
-    OptionalRun,
-    OutputFile,
     Overrides,
     Queued,
     Run,
@@ -53,11 +51,11 @@ from cream_tui.options import (
     Tags,
     UseVerdicts,
     Version,
-    What,
     Wrong,
     Yes,
 )
 from cream_tui.record_commands import judge, logs, mark, metrics, queue
+from cream_tui.share_commands import export, mirror
 from engine.errors import ExitCode
 
 _PROGRAM = "cream-tui"
@@ -411,31 +409,18 @@ def compare(
     return command.compare(store, runs, as_json=json)
 
 
-@_command("Look")
-def export(
-    run: OptionalRun = None,
-    what: What = "pairs",
-    format_: Format = None,
-    file: OutputFile = None,
-    store: Store = None,
-) -> int:
-    """Export rows as CSV or JSON lines, to stdout or to a file.
-
-    CSV is RFC 4180 in UTF-8 with full precision: an empty field is a missing value, flags are True and False, lists are
-    JSON. Pairs as jsonl are TRL's preference format and hold no skipped prompts.
-
-    \b
-    Examples
-      cream-tui export > pairs.csv
-      cream-tui export sandbox --what responses -o responses.jsonl
-    """
-    from cream_tui.commands import export as command
-
-    return command.export(store, run, what=what, format_name=format_, target=file)
-
-
-for _section, _function in (("Run", queue), ("Look", metrics), ("Look", logs), ("Mark", mark), ("Mark", judge)):
+for _section, _function in (
+    ("Run", queue),
+    ("Look", export),
+    ("Look", mirror),
+    ("Look", metrics),
+    ("Look", logs),
+    ("Mark", mark),
+    ("Mark", judge),
+    ("Machine", gc),
+):
     _command(_section)(_function)
+app.command("import", cls=CreamCommand, rich_help_panel="Look")(import_)
 
 
 @config_app.command("show", cls=CreamCommand)
@@ -504,16 +489,28 @@ def keys(json: AsJson = False) -> int:
 
 
 @_command("Machine")
-def doctor(store: Store = None, json: AsJson = False) -> int:
-    """Say what this machine offers and whether the store is sound.
+def doctor(
+    config: OptionalConfig = None,
+    overrides: Overrides = None,
+    method: Method = None,
+    store: Store = None,
+    json: AsJson = False,
+) -> int:
+    """Check this machine and the store, and what a run with CONFIG would meet.
+
+    With CONFIG: template and special tokens of the model, counts and lengths of the data, context, memory of each
+    stage, disk, GPUs and what samples, before hours are spent. No weights are loaded.
 
     \b
-    Example
+    Examples
       cream-tui doctor
+      cream-tui doctor sandbox
+      cream-tui doctor paper-llama3 --set model.path=DIR
     """
     from cream_tui.commands import doctor as command
+    from cream_tui.commands.run import Changes
 
-    return command.doctor(store, as_json=json)
+    return command.doctor(store, config, Changes(tuple(overrides or ()), method), as_json=json)
 
 
 def run_command(arguments: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """CSV and JSON lines, and files that are written whole or not at all.
 
-Knows formats. Must not know tables, save that pairs have a preference format of their own.
+Knows formats. Must not know tables, save that pairs have a preference format of their own (TRL's).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,29 @@ def encode_jsonl(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
         yield _encode_line(dict(zip(columns, values, strict=True)))
 
 
-def encode_preferences(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
-    """Pairs in TRL's preference format with our columns behind; prompts without a pair are left out."""
-    names = [*PREFERENCE, *(name for name in columns if name not in (*PREFERENCE, "skip_reason"))]
+def encode_preferences(columns: Sequence[str], rows: Iterable[Row], *, has_messages: bool) -> Iterator[str]:
+    """Pairs in TRL's preference format with our columns behind.
+
+    Args:
+        columns: ``db.exports.PREFERENCE_COLUMNS``.
+        has_messages: Whether prompts and responses are messages, not texts: a file has one kind.
+    """
+    for record in build_preferences(columns, rows, has_messages=has_messages):
+        yield _encode_line(record)
+
+
+def build_preferences(columns: Sequence[str], rows: Iterable[Row], *, has_messages: bool) -> Iterator[dict[str, Any]]:
+    """The records of ``encode_preferences``."""
+    messages = columns.index("messages")
+    names = [*PREFERENCE, *(name for name in columns if name not in (*PREFERENCE, "skip_reason", "messages"))]
     places = [columns.index(name) for name in names]
-    skip = columns.index("skip_reason")
     for row in rows:
-        if row[skip] is None:
-            yield _encode_line({name: row[place] for name, place in zip(names, places, strict=True)})
+        record: dict[str, Any] = {name: row[place] for name, place in zip(names, places, strict=True)}
+        if has_messages:
+            turns = json.loads(str(row[messages])) or [{"role": "user", "content": record["prompt"]}]
+            answers = {side: [{"role": "assistant", "content": record[side]}] for side in PREFERENCE[1:]}
+            record |= {"prompt": turns, **answers}
+        yield record
 
 
 def write_whole(target: Path, chunks: Iterable[str]) -> None:
@@ -88,6 +104,31 @@ def write_whole(target: Path, chunks: Iterable[str]) -> None:
     except BaseException:
         Path(temporary).unlink()
         raise
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """The path of a new file beside the target, for a library to write; it takes the target's place in the end.
+
+    Raises:
+        OSError: It cannot be written; the target is as it was.
+    """
+    target = Path(os.path.realpath(target))
+    if target.is_dir():
+        raise IsADirectoryError(21, "is a folder", str(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(2, "no such folder", str(target.parent))
+    old_mode = target.stat().st_mode if target.is_file() else None
+    temporary = target.parent / f".{target.name[:100]}.{os.getpid()}.tmp"
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fchmod(stream.fileno(), _find_mode(old_mode))
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
 
 

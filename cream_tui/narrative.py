@@ -30,6 +30,9 @@ LEAST_MARGIN_SHARE = 0.5
 NEARLY_HARD_C = 0.95
 # Below this a training has left the saved weights as they were.
 LEAST_CHANGED_SHARE = 0.01
+# A judge that fails more often, or agrees with itself less (Krippendorff's alpha), says little about a response.
+MOST_PARSE_FAILURES = 0.05
+LEAST_SELF_AGREEMENT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ def _tell_arm(arm: Arm) -> list[str | None]:
     return [
         tell_accuracy(arm),
         *(f"{arm.title}: {sentence}" for sentence in tell_small_changes(arm.results)),
+        *(f"{arm.title}: {sentence}" for sentence in tell_judge(arm.results)),
         tell_labels(arm),
         tell_agreement(arm),
         tell_confidence(arm),
@@ -81,6 +85,22 @@ def tell_small_changes(results: Sequence[ModelResult]) -> list[str]:
         for model in results
         if model.changed_share is not None and model.changed_share < LEAST_CHANGED_SHARE
     ]
+
+
+def tell_judge(results: Sequence[ModelResult]) -> list[str]:
+    """Where a judge often gave no score, or judged the same response differently from one time to the next."""
+    found = []
+    for model in results:
+        failures, agreement = model.get("judge_parse_failure_rate"), model.get("judge_self_agreement")
+        if failures is not None and failures > MOST_PARSE_FAILURES:
+            share = format_percent(failures)
+            found.append(f"of the judgements that rank the responses of {model.name}, {share} % hold no score.")
+        if agreement is not None and agreement < LEAST_SELF_AGREEMENT:
+            found.append(
+                f"the judge that ranks the responses of {model.name} hardly agrees with itself: Krippendorff's alpha "
+                f"{format_signed(agreement)}, where 0 is chance."
+            )
+    return found
 
 
 def tell_accuracy(arm: Arm) -> str | None:

@@ -135,19 +135,36 @@ What = Annotated[
     typer.Option(
         "--what",
         metavar="WHAT",
-        help="pairs, verdicts, responses, rewards, consistency, metrics, evaluations or runs.",
+        help="pairs, verdicts, responses, rewards, consistency, metrics, evaluations or runs; a folder: checkpoint or "
+        "dataset.",
     ),
 ]
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", metavar="FORMAT", help="csv or jsonl; else by the file's ending, else csv.", show_default=False
+        "--format",
+        metavar="FORMAT",
+        help="csv, jsonl or parquet; else by the file's ending, else csv.",
+        show_default=False,
     ),
 ]
 OutputFile = Annotated[
     str | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write this file, whole or not at all.", show_default=False),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write this file or folder, whole or not at all.", show_default=False
+    ),
 ]
+Merge = Annotated[bool, typer.Option("--merge", help="Of a LoRA checkpoint: M0 with the adapter in its weights.")]
+PushToHub = Annotated[
+    str | None,
+    typer.Option(
+        "--push-to-hub",
+        metavar="USER/NAME",
+        help="Upload a checkpoint or dataset to the Hugging Face hub, private.",
+        show_default=False,
+    ),
+]
+Private = Annotated[bool, typer.Option("--private/--public", help="Who can read what is uploaded.")]
 
 OnlyTag = Annotated[
     str | None, typer.Option("--tag", metavar="TAG", help="Only runs with this tag.", show_default=False)
@@ -157,6 +174,10 @@ OnlyState = Annotated[
     typer.Option(
         "--state", metavar="STATE", help="Only queued, running, done, failed, stopped or stale.", show_default=False
     ),
+]
+
+ToTracker = Annotated[
+    str, typer.Option("--to", metavar="TRACKER", help="trackio, wandb, tensorboard or mlflow.", show_default=False)
 ]
 
 AtModel = Annotated[

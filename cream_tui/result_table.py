@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cream_tui.output import Cell, Column
-from cream_tui.results import ModelResult
-from cream_tui.units import MISSING, format_interval, format_number, format_percent, format_signed
+from cream_tui.results import ModelResult, compute_accuracy_interval
+from cream_tui.units import MISSING, format_count, format_interval, format_number, format_percent, format_signed
+from engine.config.benchmarks import BENCHMARKS
 
 RESULT_COLUMNS = (
     Column("model"),
@@ -24,6 +25,19 @@ RESULT_COLUMNS = (
     Column("\nrejected", "right", rank=5),
 )
 N_TITLE_LINES = 2
+_LONG_NAME = 8
+_IN_DISTRIBUTION = "Where data.prompts holds train splits of these benchmarks, gains on them are in-distribution."
+PREFERENCE_COLUMNS = (
+    Column("model"),
+    Column("preference set", is_flexible=True),
+    Column("chosen first %", "right"),
+    Column("95 % interval", "right"),
+    Column("pairs", "right"),
+)
+PREFERENCE_LEGEND = (
+    "chosen first: pairs whose preferred response has the higher implicit reward; ties are not right. In no accuracy "
+    "above. * M0 has no implicit reward: by its mean log-likelihood."
+)
 # What fits beside the name of a run.
 SHORT_RESULT_COLUMNS = RESULT_COLUMNS[:-2]
 _LEGEND = (
@@ -70,6 +84,10 @@ def build_record(model: ModelResult) -> dict[str, Any]:
             {"task": task.task, "n_correct": task.n_correct, "n_items": task.n_items, "accuracy": task.accuracy}
             for task in model.tasks
         ],
+        "preferences": [
+            {"set": task.task, "n_correct": task.n_correct, "n_pairs": task.n_items, "accuracy": task.accuracy}
+            for task in model.preferences
+        ],
         "changed_share": model.changed_share,
         **{name: model.get(name) for name in sorted(model.measures)},
     }
@@ -104,6 +122,41 @@ def build_task_rows(results: Sequence[ModelResult]) -> list[list[str | Cell]]:
         if by_name:
             rows.append([Cell(model.name, "bold"), *(format_percent(by_name.get(name)) for name in names)])
     return rows
+
+
+def build_task_columns(results: Sequence[ModelResult]) -> list[Column]:
+    """The columns of ``build_task_rows``; long names stand in two lines."""
+    return [Column("model"), *(Column(f"{_break_name(name)} %", "right") for name in list_tasks(results))]
+
+
+def build_task_notes(results: Sequence[ModelResult]) -> list[str]:
+    """What a reader of accuracies by task must know."""
+    known = [name for name in list_tasks(results) if name.removeprefix("lm_eval:") in BENCHMARKS]
+    return [_IN_DISTRIBUTION] if known else []
+
+
+def build_preference_rows(results: Sequence[ModelResult]) -> list[list[str | Cell]]:
+    """Accuracy on each preference set with its interval, one row per model and set; M0 marked as judged otherwise."""
+    rows: list[list[str | Cell]] = []
+    for model in results:
+        for k, task in enumerate(model.preferences):
+            mark = "*" if model.index == 0 else " "
+            rows.append(
+                [
+                    Cell("" if k else model.name, "bold"),
+                    task.task,
+                    format_percent(task.accuracy) + mark,
+                    Cell(format_interval(compute_accuracy_interval([task])), "dim"),
+                    format_count(task.n_items),
+                ]
+            )
+    return rows
+
+
+def _break_name(name: str) -> str:
+    if ":" in name:
+        return name.replace(":", ":\n", 1)
+    return name.replace("_", "_\n", 1) if len(name) > _LONG_NAME else name
 
 
 def list_tasks(results: Sequence[ModelResult]) -> list[str]:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from db.labels import find_model_name
+from db.labels import PREFERENCE_TASK, find_model_name
 from db.rows import EvaluationRow, RunMetric, StageRow
 
 Interval = tuple[float, float]
@@ -20,6 +20,7 @@ SIGNIFICANCE = 0.05
 # Which metric of which stage of iteration t describes model M_t.
 _MEASURES: Mapping[str, tuple[str, ...]] = {
     "sample": ("n_responses", "truncated_rate", "distinct_share", "mean_n_tokens", "correct_rate"),
+    "score": ("noise_floor_tau", "noise_floor_tau_float32", "judge_parse_failure_rate", "judge_self_agreement"),
     "agree": ("tau_previous", "tau_previous_se", "tau_anchor", "consistency_rate"),
     "pair": (
         "n_pairs",
@@ -63,6 +64,7 @@ class ModelResult:
         measures: Summaries of the iteration in which it sampled, by metric name; empty for M0 and the last model.
         items: Whether it got each (task, item id) right.
         changed_share: Share of its saved weights that differ from those it was trained from; None where unknown.
+        preferences: Its preference sets, which are in no mean and no test: they are ranked, not answered.
     """
 
     name: str
@@ -70,6 +72,7 @@ class ModelResult:
     measures: Mapping[str, float] = field(default_factory=dict)
     items: Mapping[Item, bool] = field(default_factory=dict)
     changed_share: float | None = None
+    preferences: tuple[TaskCount, ...] = ()
 
     @property
     def index(self) -> int:
@@ -222,7 +225,8 @@ class ResultReader:
             if stage.name == "evaluate" and stage.state == "done":
                 if stage.stage_id not in self._items:
                     self._items[stage.stage_id] = read_evaluations(connection, stage.stage_id)
-                evaluations[find_evaluated_model(stage)] = self._items[stage.stage_id]
+                model = find_evaluated_model(stage)
+                evaluations[model] = [*evaluations.get(model, ()), *self._items[stage.stage_id]]
         return build_results(stages, read_run_metrics(connection, run_id, names=_WANTED), evaluations)
 
 
@@ -239,8 +243,10 @@ def find_last_evaluated(results: Sequence[ModelResult]) -> ModelResult | None:
 def _build_model(
     name: str, rows: Sequence[EvaluationRow], measures: Mapping[str, float], changed_share: float | None
 ) -> ModelResult:
-    items = {(row.task, row.item_id): row.correct for row in rows}
-    return ModelResult(name, _count_tasks(items), dict(measures), items, changed_share)
+    found = {(row.task, row.item_id): row.correct for row in rows}
+    items = {item: is_right for item, is_right in found.items() if not item[0].startswith(PREFERENCE_TASK)}
+    ranked = {(task.removeprefix(PREFERENCE_TASK), i): ok for (task, i), ok in found.items() if (task, i) not in items}
+    return ModelResult(name, _count_tasks(items), dict(measures), items, changed_share, _count_tasks(ranked))
 
 
 def _count_tasks(items: Mapping[Item, bool]) -> tuple[TaskCount, ...]:

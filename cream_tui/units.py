@@ -99,6 +99,11 @@ def format_count(count: int | None) -> str:
     return MISSING if count is None else f"{count:,}"
 
 
+def format_tokens(n_tokens: int | None) -> str:
+    """The length of a response; an imported one's is not known."""
+    return "length unknown" if n_tokens is None else f"{n_tokens} tokens"
+
+
 def format_rate(per_second: float) -> str:
     """Items per second with about three digits."""
     if per_second >= 100:

@@ -139,7 +139,7 @@ class SampledText:
 
     k: int
     text: str
-    n_tokens: int
+    n_tokens: int | None
     correct: bool | None
 
 

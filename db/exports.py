@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from db.labels import find_model_name
 from db.pair_links import ANCHOR, MEASURE, find_stand_in
 from db.queries import as_bool
-from db.reading import snapshot, stream_rows
+from db.reading import fetch_rows, snapshot, stream_rows
 from db.rows import RunRow
 
 Value: TypeAlias = bool | int | float | str | None
@@ -60,6 +60,9 @@ EXPORT_COLUMNS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# Pairs for training: without skipped prompts, and each with the prompt's messages as JSON.
+PREFERENCE_COLUMNS = (*EXPORT_COLUMNS["pairs"], "messages")
+
 # Per table: the statement; :run is the run's id, and run_id, the first column, is left out. A link knows the sample
 # and agree stages of its iteration: what lacks a position of its own is ordered by the prompt's.
 _LINKS = """
@@ -79,6 +82,24 @@ LEFT JOIN sampled_prompt d ON d.stage_id = l.sample_id AND d.prompt_id = r.promp
 LEFT JOIN response a ON a.stage_id = l.sample_id AND a.prompt_id = r.prompt_id AND a.k = r.chosen_k
 LEFT JOIN response b ON b.stage_id = l.sample_id AND b.prompt_id = r.prompt_id AND b.k = r.rejected_k
 """
+
+
+def _select_pairs(*, is_for_training: bool) -> str:
+    return f"""
+SELECT l.iteration, r.prompt_id, p.text, a.text, b.text, r.chosen_k, r.rejected_k, r.chosen_reward, r.rejected_reward,
+  r.margin, r.consistency_rate, r.confidence, a.correct, b.correct, r.skip_reason, tp.value, ta.value, a.n_tokens,
+  b.n_tokens, w.verdict, w.is_flagged{", p.messages_json" if is_for_training else ""}
+FROM link l JOIN pair r ON r.stage_id = l.stage_id JOIN prompt p ON p.prompt_id = r.prompt_id {_SIDES}
+LEFT JOIN agreement tp ON tp.stage_id = l.agree_id AND tp.measure = '{MEASURE}' AND tp.prompt_id = r.prompt_id
+  AND tp.scorer = 'implicit:M' || l.iteration
+  AND tp.against = iif(l.iteration = 1, :stand_in, 'implicit:M' || (l.iteration - 1))
+LEFT JOIN agreement ta ON ta.stage_id = l.agree_id AND ta.measure = '{MEASURE}' AND ta.prompt_id = r.prompt_id
+  AND ta.scorer = 'implicit:M' || l.iteration AND ta.against = '{ANCHOR}'
+LEFT JOIN verdict w ON w.stage_id = r.stage_id AND w.prompt_id = r.prompt_id
+{"WHERE r.skip_reason IS NULL" if is_for_training else ""} ORDER BY l.iteration, d.position, r.prompt_id
+"""
+
+
 _STATEMENTS: dict[str, str] = {
     "responses": """
 SELECT l.iteration, r.prompt_id, p.text, r.k, r.text, d.token_ids_json, r.token_ids_json, r.finish_reason, r.n_tokens,
@@ -101,19 +122,8 @@ FROM link l JOIN agreement r ON r.stage_id = l.stage_id
 LEFT JOIN sampled_prompt d ON d.stage_id = l.sample_id AND d.prompt_id = r.prompt_id
 ORDER BY l.iteration, d.position, r.prompt_id, r.measure, r.scorer, r.against
 """,
-    "pairs": f"""
-SELECT l.iteration, r.prompt_id, p.text, a.text, b.text, r.chosen_k, r.rejected_k, r.chosen_reward, r.rejected_reward,
-  r.margin, r.consistency_rate, r.confidence, a.correct, b.correct, r.skip_reason, tp.value, ta.value, a.n_tokens,
-  b.n_tokens, w.verdict, w.is_flagged
-FROM link l JOIN pair r ON r.stage_id = l.stage_id JOIN prompt p ON p.prompt_id = r.prompt_id {_SIDES}
-LEFT JOIN agreement tp ON tp.stage_id = l.agree_id AND tp.measure = '{MEASURE}' AND tp.prompt_id = r.prompt_id
-  AND tp.scorer = 'implicit:M' || l.iteration
-  AND tp.against = iif(l.iteration = 1, :stand_in, 'implicit:M' || (l.iteration - 1))
-LEFT JOIN agreement ta ON ta.stage_id = l.agree_id AND ta.measure = '{MEASURE}' AND ta.prompt_id = r.prompt_id
-  AND ta.scorer = 'implicit:M' || l.iteration AND ta.against = '{ANCHOR}'
-LEFT JOIN verdict w ON w.stage_id = r.stage_id AND w.prompt_id = r.prompt_id
-ORDER BY l.iteration, d.position, r.prompt_id
-""",
+    "pairs": _select_pairs(is_for_training=False),
+    "preferences": _select_pairs(is_for_training=True),
     "verdicts": f"""
 SELECT l.iteration, r.prompt_id, p.text, a.text, b.text, w.verdict, w.is_flagged, w.is_blind, w.note, w.at,
   r.consistency_rate, r.confidence, r.margin, a.correct, b.correct
@@ -146,9 +156,30 @@ def iterate_export(c: sqlite3.Connection, what: str, runs: RunRow | Sequence[Run
     if what == "runs":
         yield from map(_describe_run, chosen)
         return
+    yield from _iterate(c, what, columns, chosen)
+
+
+def iterate_preferences(c: sqlite3.Connection, runs: Sequence[RunRow]) -> Iterator[tuple[Value, ...]]:
+    """The pairs of these runs in the order of PREFERENCE_COLUMNS, from one state of the store."""
+    return _iterate(c, "preferences", PREFERENCE_COLUMNS, runs)
+
+
+def has_conversations(c: sqlite3.Connection, runs: Sequence[RunRow]) -> bool:
+    """Whether a prompt that has a pair is more than one message, so that no text alone says what it is."""
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM run_stage l JOIN pair r ON r.stage_id = l.stage_id JOIN prompt p "
+        "ON p.prompt_id = r.prompt_id WHERE l.run_id = ? AND r.skip_reason IS NULL "
+        "AND json_array_length(p.messages_json) > 1)"
+    )
+    return any(fetch_rows(c, sql, (run.run_id,))[0][0] for run in runs)
+
+
+def _iterate(
+    c: sqlite3.Connection, what: str, columns: Sequence[str], runs: Sequence[RunRow]
+) -> Iterator[tuple[Value, ...]]:
     converters = [(place, convert) for place, name in enumerate(columns) if (convert := _find_converter(what, name))]
     with snapshot(c):
-        for run in chosen:
+        for run in runs:
             parameters = {"run": run.run_id, "stand_in": find_stand_in(c, run.run_id)}
             for row in stream_rows(c, _LINKS + _STATEMENTS[what], parameters):
                 values: list[Value] = [run.run_id, *row]

@@ -134,7 +134,7 @@ class SampledPrompt(SQLModel, table=True):
     stage_id: int = Field(foreign_key="stage.stage_id", ondelete="CASCADE")
     prompt_id: str = Field(foreign_key="prompt.prompt_id")
     position: int
-    token_ids_json: str
+    token_ids_json: str | None = None
     skip_reason: str | None = None
 
 
@@ -151,10 +151,10 @@ class Response(SQLModel, table=True):
     prompt_id: str = Field(foreign_key="prompt.prompt_id")
     k: int
     text: str
-    token_ids_json: str
-    finish_reason: str
-    n_tokens: int
-    sampled_logprob: float
+    token_ids_json: str | None = None
+    finish_reason: str | None = None
+    n_tokens: int | None = None
+    sampled_logprob: float | None = None
     extracted: str | None = None
     correct: bool | None = Field(default=None, sa_type=Flag)
 

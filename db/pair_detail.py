@@ -21,7 +21,8 @@ class ScoredResponse:
     """A response of the group with its scores, None where there is none.
 
     Attributes:
-        item: k of the first response with the same tokens; equal responses are one item in a tau.
+        item: k of the first response with the same tokens; equal responses are one item in a tau. Tokens and all that
+            comes of them are unknown of an imported response: its text is the item.
         reward: what ranked: chosen has the highest, rejected the lowest.
         current, previous: implicit rewards under both models; previous under what stands in for M0 in iteration 1.
         anchor: mean log-likelihood under the base model.
@@ -29,8 +30,8 @@ class ScoredResponse:
 
     k: int
     text: str
-    n_tokens: int
-    finish_reason: str
+    n_tokens: int | None
+    finish_reason: str | None
     correct: bool | None
     extracted: str | None
     item: int
@@ -151,7 +152,7 @@ def _read_responses(c: sqlite3.Connection, link: PairLink, prompt_id: str) -> tu
             finish_reason=row["finish_reason"],
             correct=as_bool(row["correct"]),
             extracted=row["extracted"],
-            item=items.setdefault(row["token_ids_json"], row["k"]),
+            item=items.setdefault(row["token_ids_json"] or row["text"], row["k"]),
             reward=scores.get((AGGREGATE, row["k"])),
             current=scores.get((link.current, row["k"])),
             previous=None if link.previous is None else scores.get((link.previous, row["k"])),

@@ -145,14 +145,14 @@ def read_attempts(c: sqlite3.Connection, run_id: str) -> list[AttemptRow]:
 def read_run_checkpoints(c: sqlite3.Connection, run_id: str, root: Path) -> list[RunCheckpoint]:
     """The models that exist: M0, then M{t+1} from the finished training of iteration t; ``root`` is the store's.
 
-    M1 is M0 where the run's plan has no SFT.
+    M1 is M0 where the run's plan has no SFT. An imported run has no models here.
     """
     base = fetch_rows(
         c,
         "SELECT r.base_folder, r.base_digest, "
         "count(l.stage_id) > 0 AND NOT total(s.name = 'train' AND l.iteration = 0) AS is_untuned "
         "FROM run r LEFT JOIN run_stage l ON l.run_id = r.run_id LEFT JOIN stage s ON s.stage_id = l.stage_id "
-        "WHERE r.run_id = ? GROUP BY r.run_id",
+        "WHERE r.run_id = ? AND r.base_folder <> '' GROUP BY r.run_id",
         (run_id,),
     )
     trained = fetch_rows(

@@ -77,6 +77,16 @@ class NewStage:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedStage:
+    """A stage whose rows come from files: done as soon as it is there."""
+
+    stage: NewStage
+    rows: tuple[StageDataRow, ...]
+    n_done: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
 class StageRow:
     """A stage as one run sees it; another run owns it where ``owner_run_id`` differs."""
 
@@ -176,6 +186,25 @@ class ResponseRow:
     def n_tokens(self) -> int:
         """A sampled end token counts."""
         return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class TextPromptRow:
+    """A prompt of an imported sample stage, known by its text alone."""
+
+    prompt_id: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextResponseRow:
+    """A response that was imported as text: its tokens, how it ended and how likely it was are not known."""
+
+    prompt_id: str
+    k: int
+    text: str
+    extracted: str | None
+    correct: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +340,9 @@ class EvaluationRow:
 StageDataRow: TypeAlias = (
     PromptRow
     | SampledPromptRow
+    | TextPromptRow
     | ResponseRow
+    | TextResponseRow
     | ScoreRow
     | AgreementRow
     | PairRow

@@ -27,30 +27,7 @@ _RESERVED_NAMES = frozenset({"latest"})
 def create_run(store: Store, new: NewRun, stages: Sequence[NewStage]) -> RunRow:
     """The new run, queued, linked to its stages in this order; a taken name gets the first free suffix -2, -3, ..."""
     with store.begin() as session:
-        run = Run(
-            run_id=_find_free_id(session),
-            name=_find_free_name(session, new.name),
-            method=new.method,
-            seed=new.seed,
-            iterations=new.iterations,
-            state="queued",
-            created_at=time.time(),
-            config_json=new.config_json,
-            config_digest=new.config_digest,
-            lineage_json=new.lineage_json,
-            base_folder=new.base_folder,
-            base_digest=new.base_digest,
-            parent_run_id=new.parent_run_id,
-            fork_at=new.fork_at,
-            reuse=new.reuse,
-            provenance_json=new.provenance_json,
-            queue_position=_find_last_position(session) if new.is_queued else None,
-        )
-        session.add(run)
-        session.flush()
-        session.add_all(RunTag(run_id=run.run_id, tag=tag) for tag in dict.fromkeys(new.tags))
-        _link_stages(session, run.run_id, stages)
-        return RunRow(**run.model_dump(), tags=tuple(sorted(set(new.tags))))
+        return insert_run(session, new, stages)
 
 
 def acquire_lease(store: Store, lease: Lease, *, is_alive: IsAlive) -> None:
@@ -159,6 +136,34 @@ def delete_run(store: Store, run_id: str, *, is_alive: IsAlive) -> None:
         _refuse_live_holder(session, run, is_alive)
         _free_stages(session, run_id)
         session.exec(delete(Run).where(col(Run.run_id) == run_id))
+
+
+def insert_run(session: Session, new: NewRun, stages: Sequence[NewStage]) -> RunRow:
+    """The new run, as ``create_run`` makes it, within the caller's transaction."""
+    run = Run(
+        run_id=_find_free_id(session),
+        name=_find_free_name(session, new.name),
+        method=new.method,
+        seed=new.seed,
+        iterations=new.iterations,
+        state="queued",
+        created_at=time.time(),
+        config_json=new.config_json,
+        config_digest=new.config_digest,
+        lineage_json=new.lineage_json,
+        base_folder=new.base_folder,
+        base_digest=new.base_digest,
+        parent_run_id=new.parent_run_id,
+        fork_at=new.fork_at,
+        reuse=new.reuse,
+        provenance_json=new.provenance_json,
+        queue_position=_find_last_position(session) if new.is_queued else None,
+    )
+    session.add(run)
+    session.flush()
+    session.add_all(RunTag(run_id=run.run_id, tag=tag) for tag in dict.fromkeys(new.tags))
+    _link_stages(session, run.run_id, stages)
+    return RunRow(**run.model_dump(), tags=tuple(sorted(set(new.tags))))
 
 
 def load_lease(session: Session, run_id: str | None) -> Lease | None:

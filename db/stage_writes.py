@@ -35,6 +35,8 @@ from db.rows import (
     SampledPromptRow,
     ScoreRow,
     StageDataRow,
+    TextPromptRow,
+    TextResponseRow,
 )
 from db.run_writes import IsAlive, load_lease
 from db.session import Store
@@ -43,7 +45,9 @@ from db.session import Store
 _TABLES: dict[type, tuple[type[SQLModel], tuple[str, ...]]] = {
     PromptRow: (models.Prompt, ("prompt_id",)),
     SampledPromptRow: (models.SampledPrompt, ("stage_id", "prompt_id")),
+    TextPromptRow: (models.SampledPrompt, ("stage_id", "prompt_id")),
     ResponseRow: (models.Response, ("stage_id", "prompt_id", "k")),
+    TextResponseRow: (models.Response, ("stage_id", "prompt_id", "k")),
     ScoreRow: (models.Score, ("stage_id", "scorer", "prompt_id", "k")),
     AgreementRow: (models.Agreement, ("stage_id", "measure", "scorer", "against", "prompt_id")),
     PairRow: (models.Pair, ("stage_id", "prompt_id")),
@@ -96,24 +100,24 @@ def write_stage_rows(
         LeaseLostError: the stage is not running under this token.
         ValueError: a number is NaN or infinite; nothing was written.
     """
-    values = {kind: _collect_values(stage_id, kind, rows) for kind in _TABLES}
-    metrics = [row for row in rows if isinstance(row, MetricRow)]
-    _refuse_not_finite(metrics)
-    if sum(map(len, values.values())) + len(metrics) != len(rows):
-        raise TypeError(f"no table for {sorted({type(row).__name__ for row in rows if type(row) not in _TABLES})}")
+    prepared = _prepare(stage_id, rows)
     with store.begin() as session:
         stage = _load_own_stage(session, stage_id, token)
-        for kind, (table, key) in _TABLES.items():
-            if values[kind]:
-                # Not INSERT OR IGNORE: that would also drop rows that break a CHECK.
-                statement = insert(table).on_conflict_do_nothing(index_elements=key)
-                session.connection().execute(statement, values[kind])
-        _replace_metrics(session, stage_id, metrics)
+        _insert(session, stage_id, prepared)
         counters = {"n_done": n_done, "n_total": n_total, "unit": unit, "n_tokens": n_tokens}
         for name, value in counters.items():
             if value is not None:
                 setattr(stage, name, value)
         session.add(stage)
+
+
+def insert_rows(session: Session, stage_id: int, rows: Sequence[StageDataRow]) -> None:
+    """Adds rows to a stage within the caller's transaction, as ``write_stage_rows`` does.
+
+    Raises:
+        ValueError: a number is NaN or infinite; nothing was written.
+    """
+    _insert(session, stage_id, _prepare(stage_id, rows))
 
 
 def finish_stage(store: Store, stage_id: int, token: str) -> None:
@@ -206,6 +210,28 @@ def _load_attempt(session: Session, attempt_id: int) -> Attempt:
 def _has_live_owner(session: Session, stage: Stage, is_alive: IsAlive) -> bool:
     lease = load_lease(session, stage.owner_run_id)
     return lease is not None and lease.token == stage.owner_token and is_alive(lease)
+
+
+def _prepare(stage_id: int, rows: Sequence[StageDataRow]) -> tuple[dict[type, list[dict[str, Any]]], list[MetricRow]]:
+    """The column values of rows of any kinds, checked, and the metrics among them."""
+    values = {kind: _collect_values(stage_id, kind, rows) for kind in _TABLES}
+    metrics = [row for row in rows if isinstance(row, MetricRow)]
+    _refuse_not_finite(metrics)
+    if sum(map(len, values.values())) + len(metrics) != len(rows):
+        raise TypeError(f"no table for {sorted({type(row).__name__ for row in rows if type(row) not in _TABLES})}")
+    return values, metrics
+
+
+def _insert(
+    session: Session, stage_id: int, prepared: tuple[dict[type, list[dict[str, Any]]], list[MetricRow]]
+) -> None:
+    values, metrics = prepared
+    for kind, (table, key) in _TABLES.items():
+        if values[kind]:
+            # Not INSERT OR IGNORE: that would also drop rows that break a CHECK.
+            statement = insert(table).on_conflict_do_nothing(index_elements=key)
+            session.connection().execute(statement, values[kind])
+    _replace_metrics(session, stage_id, metrics)
 
 
 def _collect_values(stage_id: int, kind: type, rows: Iterable[StageDataRow]) -> list[dict[str, Any]]:

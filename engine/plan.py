@@ -9,28 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from engine.artifacts import compute_file_digest
+from engine.artifacts import compute_file_digest, compute_folder_digest, find_base_folder
 from engine.config.data import SourceConfig
+from engine.config.evaluation import TaskSource
 from engine.config.run import RunConfig
+from engine.config.scorers import ALL_MODELS, REWARD_MODEL
+from engine.config.shipped import find_configs_folder
 from engine.errors import ConfigError
 from engine.keys import compute_key, derive_seed
 from engine.records import PairVerdict
+from engine.tasks.judge_prompt import read_judge_prompt
 
 BASE = "M0"
 # Not part of a key: they change how, not what.
-_HOW = {"sft": {"snapshot_every"}, "training": {"snapshot_every"}}
+_HOW = {"sft": {"snapshot_every"}, "training": {"snapshot_every"}, "sampling": {"vllm", "endpoint"}}
 
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
     """One stage of one run: what to do (``part`` tells score stages apart) and from what.
 
-    ``inputs`` name stages of the same run by role: sample, score, oracle, random, agree, pair. ``models`` map M1, M2,
-    ... to the train stage's key; M0 is not among them. ``config`` is the configuration in force at this stage.
-    ``verdicts`` correct the pairs of a pair stage.
+    ``inputs`` name stages of the same run by role: sample, score, agree, pair, and a scorer that has a score stage of
+    its own by its stored name, as oracle or judge:M1. ``models`` map M1, M2, ... to the train stage's key; M0 is not
+    among them. ``config`` is the configuration in force at this stage. ``verdicts`` correct the pairs of a pair stage.
     """
 
     key: str
@@ -100,7 +104,8 @@ def name_scorers(config: RunConfig, iteration: int) -> dict[str, str | None]:
     """Return the stored name of each scorer role at an iteration; None where the first iteration skips it.
 
     At t = 1 the previous model is M0, whose implicit reward is 0 everywhere; ``scoring.first_iteration`` stands in
-    (the authors rank by M0's mean log-likelihood there).
+    (the authors rank by M0's mean log-likelihood there). The role of all models is no single scorer: see
+    ``list_scorers``.
     """
     first = {"mean_loglik": f"mean_loglik:{BASE}", "sum_loglik": f"sum_loglik:{BASE}", "skip": None}
     previous = first[config.scoring.first_iteration] if iteration == 1 else f"implicit:M{iteration - 1}"
@@ -109,9 +114,28 @@ def name_scorers(config: RunConfig, iteration: int) -> dict[str, str | None]:
         "implicit:previous": previous,
         "mean_loglik:base": f"mean_loglik:{BASE}",
         "sum_loglik:base": f"sum_loglik:{BASE}",
+        "judge:current": f"judge:M{iteration}",
+        "judge:previous": f"judge:M{iteration - 1}",
+        "judge:base": f"judge:{BASE}",
         "oracle": "oracle",
         "random": "random",
+        **{role: role for role in config.method.scorers if role.startswith(REWARD_MODEL)},
     }
+
+
+def list_scorers(config: RunConfig, iteration: int, roles: Sequence[str]) -> list[str]:
+    """Return the stored names of these scorer roles at an iteration, each once; implicit:all is M1 to M_t."""
+    names = name_scorers(config, iteration)
+    found: list[str | None] = []
+    for role in roles:
+        found += [f"implicit:M{t}" for t in range(1, iteration + 1)] if role == ALL_MODELS else [names[role]]
+    return [name for name in dict.fromkeys(found) if name is not None]
+
+
+def list_own_parts(config: RunConfig, iteration: int) -> list[str]:
+    """Return the method's scorers that the passes of M_t, M_{t-1} and M0 do not give: each is a score stage."""
+    shared = {f"implicit:M{iteration}", f"implicit:M{iteration - 1}", f"mean_loglik:{BASE}", f"sum_loglik:{BASE}"}
+    return [name for name in list_scorers(config, iteration, config.method.scorers) if name not in shared]
 
 
 class _Planner:
@@ -119,11 +143,12 @@ class _Planner:
         self, segments: Sequence[Segment], base_digest: str, salt: str | None, judged: Mapping[int, JudgedPairs]
     ) -> None:
         self.segments = segments
-        self.base_digest = base_digest
+        self.base_digest = _name_base(segments, base_digest)
         self.salt = salt
         self.judged = judged
         self.stages: list[StageSpec] = []
         self.model_keys: dict[str, str] = {}
+        self.reward_models: dict[tuple[str, str | None], str | None] = {}
 
     def plan(self) -> list[StageSpec]:
         first, last = self._config(0), self._config(None)
@@ -155,15 +180,13 @@ class _Planner:
             models=sorted({policy, f"M{t - 1}", BASE}),
             settings=[config.scoring.batch_tokens, config.model.dtype, _needs_sum_loglik(config, t)],
         )
-        for part in ("oracle", "random"):
-            if part in method.scorers:
-                label = f"score t={t} ({part})"
-                settings = config.seed if part == "random" else None
-                inputs[part] = self._add(
-                    config, "score", t, label, part=part, inputs={"sample": sample}, settings=settings
-                )
+        if config.scoring.noise_floor is not None:
+            self._measure_noise(config, t, inputs)
+        for part in list_own_parts(config, t):
+            inputs[part] = self._score(config, t, part, inputs)
         agreement = None if method.agreement is None else method.agreement.model_dump(mode="json")
-        compared = () if method.agreement is None else (method.agreement.scorer, method.agreement.against)
+        roles = () if method.agreement is None else (method.agreement.scorer, method.agreement.against)
+        compared = list_scorers(config, t, roles)
         inputs["agree"] = self._add(
             config,
             "agree",
@@ -182,9 +205,60 @@ class _Planner:
             part="preference",
             inputs={role: inputs[role] for role in ("sample", "score", "pair")},
             models=sorted({policy, reference}),
-            settings=[_what(config, "training"), config.model.dtype, config.scoring.batch_tokens],
+            settings=[
+                _what(config, "training"),
+                config.model.dtype,
+                config.scoring.batch_tokens,
+                *_list_adapter(config),
+            ],
         )
         self._evaluate(f"M{t + 1}", t)
+
+    def _measure_noise(self, config: RunConfig, iteration: int, inputs: Mapping[str, str]) -> None:
+        """Add the stage that scores some prompts again; nothing depends on it."""
+        self._add(
+            config,
+            "score",
+            iteration,
+            f"score t={iteration} (noise)",
+            part="noise",
+            inputs=inputs,
+            models=sorted({f"M{iteration}", BASE}),
+            settings=[config.scoring.noise_floor, config.scoring.batch_tokens, config.model.dtype],
+        )
+
+    def _score(self, config: RunConfig, iteration: int, part: str, inputs: Mapping[str, str]) -> str:
+        """Add the stage of a scorer that needs passes of its own, or none."""
+        kind, _, name = part.partition(":")
+        settings: Any = None
+        if kind == "random":
+            settings = config.seed
+        elif kind == "implicit":
+            settings = [config.scoring.batch_tokens, config.model.dtype]
+        elif kind == "judge":
+            settings = _judge_settings(config)
+        elif kind == "reward_model":
+            settings = self._identify_reward_model(config, name)
+        return self._add(
+            config,
+            "score",
+            iteration,
+            f"score t={iteration} ({part})",
+            part=part,
+            # An implicit reward is taken against the log-probs of M0 that the shared part has.
+            inputs={role: inputs[role] for role in ("sample", *(("score",) if kind == "implicit" else ()))},
+            models=[name] if kind in ("implicit", "judge") else [],
+            settings=settings,
+        )
+
+    def _identify_reward_model(self, config: RunConfig, name: str) -> list[Any]:
+        """Return what decides a reward model's scores; a hub model that is not here yet has only its name."""
+        model = config.scoring.find_reward_model(name)
+        place = model.path, model.revision
+        if place not in self.reward_models:
+            folder = find_base_folder("hf", *place, configs_folder=find_configs_folder())
+            self.reward_models[place] = None if folder is None else compute_folder_digest(folder)
+        return [self.reward_models[place] or place, model.dtype, model.logit, model.batch_tokens]
 
     def _pair(self, config: RunConfig, iteration: int, inputs: Mapping[str, str]) -> str:
         parts: list[Any] = [
@@ -214,27 +288,54 @@ class _Planner:
                 config.data.sft_examples,
                 _what(config, "sft"),
                 config.model.dtype,
+                *_list_adapter(config),
             ],
         )
 
     def _evaluate(self, model: str, iteration: int) -> None:
         config = self._config(iteration)
         evaluation = config.evaluation
-        if not evaluation.tasks:
-            return
-        tasks = [
-            [PurePath(task).stem, identify_source(SourceConfig(path=task), "evaluation.tasks")]
-            for task in evaluation.tasks
+        if evaluation.tasks:
+            tasks = [
+                [task.name, _identify_task(task, "evaluation.tasks", evaluation.lm_eval_tasks)]
+                for task in evaluation.sources
+            ]
+            limits: list[object] = [
+                evaluation.items,
+                config.evaluation_max_new_tokens,
+                evaluation.batch_tokens,
+                config.model.dtype,
+            ]
+            if config.sampling.backend != "hf":
+                limits.append(config.sampling.backend)
+            self._add(
+                config,
+                "evaluate",
+                iteration,
+                f"evaluate {model}",
+                models=[model],
+                # The sandbox's test problems are one fixed set: the same for every seed of a study.
+                settings=[tasks, limits],
+                seed=0,
+            )
+        if evaluation.preference_sets:
+            self._rank_preferences(config, model, iteration)
+
+    def _rank_preferences(self, config: RunConfig, model: str, iteration: int) -> None:
+        """Add the stage that ranks the preference sets; M0, the reward's reference, belongs to its inputs."""
+        evaluation = config.evaluation
+        sets = [
+            [source.name, _identify_task(source, "evaluation.preference_sets")]
+            for source in evaluation.preference_sources
         ]
-        limits = [evaluation.items, config.evaluation_max_new_tokens, evaluation.batch_tokens, config.model.dtype]
         self._add(
             config,
             "evaluate",
             iteration,
-            f"evaluate {model}",
-            models=[model],
-            # The sandbox's test problems are one fixed set: the same for every seed of a study.
-            settings=[tasks, limits],
+            f"evaluate {model} (preference)",
+            part="preference",
+            models=sorted({model, BASE}),
+            settings=[sets, evaluation.items, config.scoring.batch_tokens, config.model.dtype],
             seed=0,
         )
 
@@ -261,8 +362,10 @@ class _Planner:
         return key
 
 
-def identify_source(source: SourceConfig, key: str) -> list[str | None]:
+def identify_source(source: SourceConfig, key: str) -> list[Any]:
     """Return what decides a source's content: the digest of a file or folder; only the name of a hub data set.
+
+    A data set of the hub is known by its name, split, subset and revision: where its branch moves, pin a commit.
 
     Raises:
         ConfigError: the file does not exist or cannot be read.
@@ -270,21 +373,49 @@ def identify_source(source: SourceConfig, key: str) -> list[str | None]:
     path = Path(source.path)
     if source.kind == "sandbox":
         return ["sandbox"]
+    mapped: list[Any] = [["columns", *source.columns.list_named()]] if source.columns.list_named() else []
     try:
-        if source.kind == "jsonl":
-            return ["jsonl", compute_file_digest(path)]
+        if source.kind == "file":
+            return [path.suffix.lower().removeprefix("."), compute_file_digest(path), *mapped]
         digest = compute_key([[str(p), compute_file_digest(p)] for p in sorted(path.rglob("*")) if p.is_file()])
-        return ["datasets", source.path, source.split, source.subset, digest if path.is_dir() else None]
+        pinned: list[Any] = [["revision", source.revision]] if source.revision is not None else []
+        folder = digest if path.is_dir() else None
+        return ["datasets", source.path, source.split, source.subset, folder, *pinned, *mapped]
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {source.path}: {error.strerror}", key=key, value=source.path) from error
+
+
+def _identify_task(task: TaskSource, key: str, lm_eval_folder: str | None = None) -> list[Any]:
+    """Return what decides a task's items; of a task of lm_eval its name, and the content of the folder with others."""
+    if task.rows is not None:
+        return identify_source(task.rows, key)
+    if lm_eval_folder is None:
+        return ["lm_eval"]
+    return ["lm_eval", identify_source(SourceConfig(path=lm_eval_folder), "evaluation.lm_eval_tasks")[-1]]
+
+
+def _identify_prompts(source: SourceConfig, iteration: int) -> list[Any]:
+    """Return what decides an iteration's prompts; with a source each, also those before it, whose prompts it leaves out."""
+    if not source.is_per_iteration:
+        return identify_source(source, "data.prompts")
+    return [identify_source(source.choose(t), "data.prompts") for t in range(1, iteration + 1)]
+
+
+def _judge_settings(config: RunConfig) -> list[Any]:
+    sampling = config.sampling
+    return [
+        compute_key(read_judge_prompt(config)),
+        config.scoring.judge.model_dump(mode="json", exclude={"prompt"}),
+        [sampling.backend, sampling.batch_tokens, config.model.dtype],
+    ]
 
 
 def _sample_settings(config: RunConfig, iteration: int) -> list[Any]:
     data = config.data
     return [
-        identify_source(data.prompts, "data.prompts"),
+        _identify_prompts(data.prompts, iteration),
         [data.prompts_per_iteration, data.max_prompt_tokens, iteration],
-        config.sampling.model_dump(mode="json"),
+        _what(config, "sampling"),
         config.model.dtype,
         config.seed,
     ]
@@ -294,6 +425,17 @@ def _needs_sum_loglik(config: RunConfig, iteration: int) -> bool:
     return "sum_loglik:base" in config.method.scorers or (
         iteration == 1 and config.scoring.first_iteration == "sum_loglik"
     )
+
+
+def _name_base(segments: Sequence[Segment], base_digest: str) -> str:
+    """Return what M0 is to every stage: with QLoRA, its weights in 4 bits."""
+    adapter = segments[-1].config.adapter if segments else None
+    return f"{base_digest}:nf4" if adapter is not None and adapter.is_quantised else base_digest
+
+
+def _list_adapter(config: RunConfig) -> list[Any]:
+    """Return what a training's key holds of its adapter: nothing where all weights are trained."""
+    return [] if config.adapter is None else [config.adapter.model_dump(mode="json")]
 
 
 def _what(config: RunConfig, section: str) -> dict[str, Any]:

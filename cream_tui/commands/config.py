@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from cream_tui import output
 from cream_tui.output import Cell, Column
+from cream_tui.views.data_counts import list_data_facts, read_data_report
 from cream_tui.views.launch_yaml import encode_yaml
 from engine.config.load import (
     check_files,
@@ -43,12 +45,13 @@ def check(config: str, overrides: tuple[str, ...], method: str | None, *, as_jso
     loaded = load_run_config(config, overrides=overrides, method=method)
     check_files(loaded)
     check_config(loaded)
+    report = read_data_report(loaded)
     if as_json:
-        output.print_json(
-            {"name": loaded.name, "file": str(find_config(config)), "digest": compute_config_digest(loaded)}
-        )
+        found = {"name": loaded.name, "file": str(find_config(config)), "digest": compute_config_digest(loaded)}
+        output.print_json(found | {"data": asdict(report)})
     else:
         output.print_text(f"{loaded.name} is sound: {_describe(loaded)}")
+        output.print_facts(list_data_facts(report), indent=2)
     return ExitCode.DONE
 
 

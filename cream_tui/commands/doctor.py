@@ -1,4 +1,7 @@
-"""`doctor`: what this machine offers and whether the store is sound. Versions are read, nothing heavy is imported."""
+"""`doctor`: what this machine offers, whether the store is sound, and what a run would meet here.
+
+Versions are read, nothing heavy is imported; a configuration is looked at by `doctor_config`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cream_tui import diagnostics, output
 from cream_tui.output import Cell
@@ -21,6 +24,9 @@ from cream_tui.units import format_bytes
 from db.errors import StoreError
 from db.paths import StorePaths, check_filesystem, find_store_root
 from engine.errors import ExitCode
+
+if TYPE_CHECKING:
+    from cream_tui.commands.run import Changes
 
 _PACKAGES = (
     "torch",
@@ -48,10 +54,16 @@ class Finding:
     problem: str | None = None
 
 
-def doctor(store: str | None, *, as_json: bool) -> int:
-    """Print what was found; exit code 2 where something keeps runs from working."""
+def doctor(store: str | None, config: str | None, changes: Changes, *, as_json: bool) -> int:
+    """Print what was found; exit code 2 where something keeps runs, or this one, from working."""
     root = find_store_root(store)
-    findings = [*find_versions(), *find_machine(), *find_store(store, root), *find_terminal()]
+    findings = [*find_versions(), *find_machine(), *find_store(store, root)]
+    if config is None:
+        findings += find_terminal()
+    else:
+        from cream_tui.commands.doctor_config import examine_config
+
+        findings += examine_config(store, config, changes)
     if as_json:
         output.print_json([_build_record(finding) for finding in findings])
     else:

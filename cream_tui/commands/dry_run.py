@@ -5,6 +5,7 @@ Knows the engine's preview. Must not know how a run is started.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cream_tui import diagnostics, output
@@ -13,12 +14,14 @@ from cream_tui.output import Cell, Column
 from cream_tui.stores import open_run_reader
 from cream_tui.styles import STAGE_STYLES
 from cream_tui.units import MISSING, format_duration
+from cream_tui.views.data_counts import list_data_facts, read_data_report
 from cream_tui.views.preview import describe_headline, describe_status, list_facts
 from db.paths import find_store_root
 from engine.errors import ExitCode
 
 if TYPE_CHECKING:
     from engine.runtime.preview import RunPreview, StagePreview
+    from engine.tasks.check import DataReport
 
 _COLUMNS = (Column("stage"), Column("state", is_flexible=True), Column("about", "right"))
 _STATUS_STYLES = {"reused": "reused", "shared": "waiting", "begun": "running"}
@@ -34,7 +37,8 @@ def preview_run(
     from engine.runtime.preview import preview_run
 
     check_config(loaded)
-    show_preview(preview_run(find_store_root(store), loaded, reuse=is_reusing), as_json=as_json)
+    preview = preview_run(find_store_root(store), loaded, reuse=is_reusing)
+    show_preview(preview, read_data_report(loaded), as_json=as_json)
     return ExitCode.DONE
 
 
@@ -59,32 +63,37 @@ def preview_fork(
         name=changes.name,
         use_verdicts=uses_verdicts,
     )
-    show_preview(preview_fork(root, found, config, lineage), as_json=as_json)
+    show_preview(preview_fork(root, found, config, lineage), read_data_report(config), as_json=as_json)
     return ExitCode.DONE
 
 
-def show_preview(preview: RunPreview, *, as_json: bool) -> None:
-    """Print a preview."""
+def show_preview(preview: RunPreview, report: DataReport, *, as_json: bool) -> None:
+    """Print a preview and what the data files hold."""
     if as_json:
-        output.print_json(build_record(preview))
+        output.print_json(build_record(preview) | {"data": asdict(report)})
         return
     output.print_text(describe_headline(preview), "bold")
     output.print_text()
     output.print_table(_COLUMNS, [_build_row(stage) for stage in preview.stages])
     output.print_text()
-    output.print_facts(list_facts(preview))
+    sampler = ("sampler", f"{preview.backend}: {preview.backend_reason}")
+    output.print_facts([*list_facts(preview), sampler, *list_data_facts(report)])
     diagnostics.narrate("nothing was started")
 
 
 def build_record(preview: RunPreview) -> dict[str, Any]:
     """The JSON of a preview."""
     names = ("name", "method", "seed", "iterations", "base_folder", "n_prompts", "n_responses", "max_tokens")
-    sizes = ("n_models", "checkpoint_bytes", "snapshot_bytes", "free_bytes", "seconds")
+    sizes = ("n_models", "checkpoint_bytes", "snapshot_bytes", "free_bytes", "backend", "backend_reason", "seconds")
     stages = [
         {field: getattr(stage, field) for field in ("label", "name", "iteration", "status", "run", "seconds")}
         for stage in preview.stages
     ]
-    return {name: getattr(preview, name) for name in (*names, *sizes)} | {"stages": stages}
+    memory = {
+        "memory_bytes": preview.memory and preview.memory.total,
+        "memory_stage": preview.memory and preview.memory.name,
+    }
+    return {name: getattr(preview, name) for name in (*names, *sizes)} | memory | {"stages": stages}
 
 
 def _require_dry(is_dry: bool) -> None:

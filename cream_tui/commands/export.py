@@ -1,4 +1,4 @@
-"""`export`: a table of a run as CSV or JSON lines."""
+"""`export`: a table of a run as CSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -7,29 +7,41 @@ from contextlib import closing
 from pathlib import Path
 
 from cream_tui import diagnostics, output
-from cream_tui.export_formats import encode_csv, encode_jsonl, encode_preferences, write_whole
+from cream_tui.export_formats import encode_csv, encode_jsonl, encode_preferences, replacing, write_whole
 from cream_tui.stores import open_run_reader
-from db.exports import EXPORT_COLUMNS, Value, iterate_export
+from db.exports import (
+    EXPORT_COLUMNS,
+    PREFERENCE_COLUMNS,
+    Value,
+    has_conversations,
+    iterate_export,
+    iterate_preferences,
+)
 from db.queries import find_run, read_runs
 from engine.errors import ExitCode, find_nearest
 
-FORMATS = ("csv", "jsonl")
+FORMATS = ("csv", "jsonl", "parquet")
+FOLDERS = ("checkpoint", "dataset")  # of cream_tui.commands.export_folder
 _STDOUT = "-"
 
 
 def export(store: str | None, run: str | None, *, what: str, format_name: str | None, target: str | None) -> int:
     """Write the rows; without a run, those of the latest, or all runs where the runs themselves are asked for."""
-    _check_choice("--what", what, tuple(EXPORT_COLUMNS))
+    _check_choice("--what", what, (*EXPORT_COLUMNS, *FOLDERS))
     format_name = _choose_format(format_name, target)
     to_stdout = target in (None, _STDOUT)
     with open_run_reader(store) as (_, connection):
         runs = read_runs(connection) if what == "runs" and run is None else [find_run(connection, run or "latest")]
-        with closing(_Counted(iterate_export(connection, what, runs))) as rows:
-            chunks = _encode(what, format_name, rows, is_for_eyes=to_stdout and output.is_terminal())
-            if target is None or to_stdout:
-                output.print_stream(chunks)
+        is_preferences = what == "pairs" and format_name == "jsonl"
+        source = iterate_preferences(connection, runs) if is_preferences else iterate_export(connection, what, runs)
+        with closing(_Counted(source)) as rows:
+            if format_name == "parquet":
+                _write_parquet(target, what, rows)
+            elif is_preferences:
+                has_messages = has_conversations(connection, runs)
+                _write_text(target, encode_preferences(PREFERENCE_COLUMNS, rows, has_messages=has_messages))
             else:
-                write_whole(Path(target).expanduser(), chunks)
+                _write_text(target, _encode(what, format_name, rows, is_for_eyes=to_stdout and output.is_terminal()))
     names = ", ".join(found.name for found in runs) if len(runs) <= 3 else f"{len(runs)} runs"
     if rows.n == 0 and what != "runs":
         diagnostics.warn(f"{names}: no {what} yet")
@@ -38,18 +50,51 @@ def export(store: str | None, run: str | None, *, what: str, format_name: str | 
     return ExitCode.DONE
 
 
+def refuse_folder_options(what: str, *, is_merged: bool, hub: str | None) -> None:
+    """Refuse options that only folders have.
+
+    Raises:
+        UsageProblem: One was given.
+    """
+    if is_merged or hub is not None:
+        option = "--merge" if is_merged else "--push-to-hub"
+        raise diagnostics.UsageProblem(
+            f"{option}: --what {what} is a table", f"It is for --what {' and '.join(FOLDERS)}."
+        )
+
+
+def _write_text(target: str | None, chunks: Iterator[str]) -> None:
+    if target is None or target == _STDOUT:
+        output.print_stream(chunks)
+    else:
+        write_whole(Path(target).expanduser(), chunks)
+
+
+def _write_parquet(target: str | None, what: str, rows: Iterable[tuple[Value, ...]]) -> None:
+    """Write the columns of CSV, typed."""
+    if target in (None, _STDOUT):
+        raise diagnostics.UsageProblem("--format parquet is no text for stdout", "Name a file: -o pairs.parquet.")
+    from cream_tui.parquet_files import write_parquet
+    from db.export_types import find_kind
+
+    columns = EXPORT_COLUMNS[what]
+    records = (dict(zip(columns, row, strict=True)) for row in rows)
+    with replacing(Path(str(target)).expanduser()) as file:
+        write_parquet(file, records, {name: find_kind(name) for name in columns})
+
+
 def _encode(what: str, format_name: str, rows: Iterable[tuple[Value, ...]], *, is_for_eyes: bool) -> Iterator[str]:
     columns = EXPORT_COLUMNS[what]
     if format_name == "csv":
         return encode_csv(columns, rows, line_end="\n" if is_for_eyes else "\r\n")
-    return encode_preferences(columns, rows) if what == "pairs" else encode_jsonl(columns, rows)
+    return encode_jsonl(columns, rows)
 
 
 def _choose_format(format_name: str | None, target: str | None) -> str:
     if format_name is not None:
         return _check_choice("--format", format_name, FORMATS)
     ending = Path(target or "").suffix.lower()
-    return "jsonl" if ending in (".jsonl", ".ndjson") else "csv"
+    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(ending, "csv")
 
 
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> str:

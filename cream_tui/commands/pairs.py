@@ -13,7 +13,7 @@ from cream_tui.output import Cell, Line
 from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
-from cream_tui.units import format_number, format_signed
+from cream_tui.units import format_number, format_signed, format_tokens
 from cream_tui.views.pairs import Numbers
 from db.pair_browse import PAIR_SORTS, PairQuery, PairView, read_pair_ids, read_pair_rows
 from db.queries import find_run
@@ -118,7 +118,7 @@ def _lay_out(pair: PairView, number: int | None) -> list[Line]:
     )
     lines = [head, [Cell("  prompt", "dim")], *_lay_out_text(pair.prompt)]
     for name, text, n_tokens, is_correct in sides:
-        title: Line = [Cell(f"  {name}, {n_tokens} tokens", "dim")]
+        title: Line = [Cell(f"  {name}, {format_tokens(n_tokens)}", "dim")]
         lines += [title if is_correct is None else [*title, _MARKS[is_correct]], *_lay_out_text(text or "")]
     if pair.verdict is not None:
         lines.append([Cell("  your verdict ", "dim"), Cell(pair.verdict.replace("_", " "))])

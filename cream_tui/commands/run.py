@@ -60,7 +60,10 @@ def load_config(store: str | None, base: BaseConfig, changes: Changes) -> RunCon
             base.config, overrides=changes.overrides, method=changes.method, seed=changes.seed, name=changes.name
         )
     else:
+        from engine.runtime.lineage import refuse_imported
+
         _, found = _find(store, str(base.source))
+        refuse_imported(found, "repeat")
         loaded = apply_overrides(
             config_from_json(found.config_json),
             overrides=changes.overrides,
@@ -109,11 +112,14 @@ def stop(store: str | None, run: str) -> int:
 
 def resume(store: str | None, run: str, *, is_detached: bool, is_queued: bool) -> int:
     """Go on with a run and follow it."""
+    from engine.runtime.control import resume_run
+    from engine.runtime.lineage import refuse_imported
+
     root, found = _find(store, run)
+    refuse_imported(found, "resume")
     if found.state == "done":
         diagnostics.narrate(f"{found.name} is done already")
         return ExitCode.DONE
-    from engine.runtime.control import resume_run
 
     resumed = resume_run(root, found, is_queued=is_queued)
     return _announce_and_follow(root, store, resumed, "resumed", is_detached=is_detached)

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from cream_tui import diagnostics, output
-from cream_tui.narrative import tell_small_changes
+from cream_tui.narrative import tell_judge, tell_small_changes
 from cream_tui.output import Cell, Column
-from cream_tui.readers.run_forks import count_fork_verdicts, describe_fork
+from cream_tui.readers.run_forks import count_fork_verdicts, describe_fork, describe_import
 from cream_tui.readers.snapshots import RunSnapshot, read_snapshot
 from cream_tui.result_table import (
+    PREFERENCE_COLUMNS,
+    PREFERENCE_LEGEND,
     RESULT_COLUMNS,
     build_legend,
+    build_preference_rows,
     build_record,
     build_result_rows,
+    build_task_columns,
+    build_task_notes,
     build_task_rows,
-    list_tasks,
 )
 from cream_tui.stage_view import StageView, describe_stage
 from cream_tui.stores import format_command, open_run_reader
@@ -49,6 +53,7 @@ def show(store: str | None, run: str, *, as_json: bool) -> int:
     _print_head(snapshot)
     _print_stages(snapshot)
     _print_results(snapshot)
+    _print_preferences(snapshot)
     _print_models(checkpoints)
     _print_warnings(snapshot, missing)
     _print_end(snapshot, log, store)
@@ -73,13 +78,28 @@ def _print_head(snapshot: RunSnapshot) -> None:
         ("method", f"{run.method}, seed {run.seed}, {run.iterations} iterations"),
         ("created", f"{(format_time(run.created_at) or '')[:19].replace('T', ' ')} UTC ({_describe_age(run)})"),
     ]
+    model = _describe_model(run)
+    if model:
+        facts.append(("model", model))
     if run.parent_run_id:
         facts.append(("fork of", describe_fork(run.parent_run_id, run.fork_at, run.lineage_json)))
+    files = describe_import(run.provenance_json)
+    if files:
+        facts.append(("imported", f"from {files}"))
     if run.tags:
         facts.append(("tags", ", ".join(run.tags)))
     if run.started_at is not None and run.finished_at is not None:
         facts.append(("took", format_duration(run.finished_at - run.started_at)))
     output.print_facts(facts)
+
+
+def _describe_model(run: RunRow) -> str | None:
+    """M0's name, and the commit of the hub that it was; None for a run that was stored without them."""
+    provenance = _load_json(run.provenance_json)
+    model = provenance.get("model") if isinstance(provenance, dict) else None
+    if not isinstance(model, dict) or not model.get("commit"):
+        return None
+    return f"{model.get('name')} at commit {model['commit']}"
 
 
 def _describe_age(run: RunRow) -> str:
@@ -104,14 +124,29 @@ def _print_results(snapshot: RunSnapshot) -> None:
     output.print_table(RESULT_COLUMNS, rows)
     for line in build_legend(snapshot.results):
         output.print_paragraph(line, "dim")
+    _print_tasks(snapshot)
+
+
+def _print_tasks(snapshot: RunSnapshot) -> None:
     task_rows = build_task_rows(snapshot.results)
     if task_rows:
         output.print_text()
-        columns = [Column("model"), *(Column(f"{name} %", "right") for name in list_tasks(snapshot.results))]
-        output.print_table(columns, task_rows)
+        output.print_table(build_task_columns(snapshot.results), task_rows)
+        for line in build_task_notes(snapshot.results):
+            output.print_paragraph(line, "dim")
+
+
+def _print_preferences(snapshot: RunSnapshot) -> None:
+    rows = build_preference_rows(snapshot.results)
+    if rows:
+        output.print_text()
+        output.print_table(PREFERENCE_COLUMNS, rows)
+        output.print_paragraph(PREFERENCE_LEGEND, "dim")
 
 
 def _print_models(checkpoints: list[RunCheckpoint]) -> None:
+    if not checkpoints:
+        return
     output.print_text()
     output.print_table((Column("model"), Column("folder")), [(model.name, model.folder) for model in checkpoints])
 
@@ -123,7 +158,7 @@ _LEFT_OUT = {
 
 
 def _print_warnings(snapshot: RunSnapshot, missing: Sequence[RunMetric]) -> None:
-    lines = tell_small_changes(snapshot.results)
+    lines = [*tell_small_changes(snapshot.results), *tell_judge(snapshot.results)]
     lines += [f"{metric.label}: {metric.value:,.0f} {_LEFT_OUT[metric.name]}" for metric in missing if metric.value > 0]
     if lines:
         diagnostics.narrate()

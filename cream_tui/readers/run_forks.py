@@ -1,4 +1,4 @@
-"""What a run was forked from, in words: its parent, the model, how many verdicts corrected its pairs.
+"""What a run was forked or imported from, in words: its parent, the model, corrected pairs; its files.
 
 Knows the stored lineage as JSON. Must not know configurations: this is told without loading their classes.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cream_tui.config_differences import load_config
+from db.labels import IMPORTED
 
 
 def count_fork_verdicts(lineage_json: str) -> int:
@@ -26,3 +27,9 @@ def describe_fork(parent: str, fork_at: str | None, lineage_json: str) -> str:
 def _get_pairs(entry: Any) -> list[Any]:
     pairs = entry.get("pairs") if isinstance(entry, Mapping) else None
     return pairs if isinstance(pairs, list) else []
+
+
+def describe_import(provenance_json: str) -> str:
+    """The files that a run was imported from; empty of a run that was computed here."""
+    files = load_config(provenance_json).get(IMPORTED) or ()
+    return ", ".join(f"{file['file']} ({file['kind']})" for file in files)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from cream_tui.results import ModelResult
 
 # What a run is called, how it is drawn at random, and how but not what it computes.
-_ASIDE = frozenset({"name", "seed", "resources"})
+_ASIDE = frozenset({"name", "seed", "resources", "report_to"})
 _N_TITLE_SETTINGS = 2
 # Metrics of which more, or less, is better whatever the method; all others have no better side.
-_HIGHER = frozenset({"accuracy", "label_accuracy", "correct_rate"})
+_HIGHER = frozenset({"accuracy", "label_accuracy", "correct_rate", "preference_accuracy"})
 _LOWER = frozenset({"truncated_rate", "empty_rate", "extraction_failure_rate", "n_missing"})
 # The loss is another function of the same pairs for every C and beta: less is better within one loss only.
 _LOSSES = frozenset({"loss"})

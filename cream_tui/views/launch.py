@@ -45,8 +45,10 @@ _SOURCE = re.compile(r"^(--\S+|run .{1,80}?|/\S*|stored configuration): | \(and 
 # A value that an empty text stands for, refused.
 _EMPTY = re.compile(r"^\S+ = (?:null|'')(?:: | is empty.*)")
 _NO_NAME = re.compile(r"[/\\\s]+")
-# What the files of a run stand for; everything else is checked by reading the settings.
-_FILE_SECTIONS = ("iterations", "model", "data", "method", "scoring", "evaluation")
+# What is checked against files, libraries and the machine; everything else is checked by reading the settings.
+_FILE_SECTIONS = frozenset(
+    {"iterations", "model", "data", "sampling", "method", "scoring", "adapter", "evaluation", "resources", "report_to"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,9 +435,12 @@ def _find_fault(settings: str, stamps: tuple[object, ...]) -> CreamError | None:
 
 def list_files(config: RunConfig) -> list[Path]:
     """The files and the model folder that a configuration names."""
-    sources = [source for source in (config.data.sft, config.data.prompts) if source is not None]
-    names = [source.path for source in sources if source.kind == "jsonl"]
-    names += [task for task in config.evaluation.tasks if task.endswith(".jsonl")]
+    prompts = config.data.prompts
+    sources = [config.data.sft, *(prompts.choose(t) for t in range(1, config.iterations + 1))]
+    names = [source.path for source in sources if source is not None and source.kind == "file"]
+    names += [path for _, path in config.evaluation.files]
+    names += [model.path for model in config.scoring.reward_models.values()]
+    names += filter(None, [config.scoring.judge.prompt])
     return [Path(name) for name in (*names, *filter(None, [config.model.path]))]
 
 
@@ -450,17 +455,18 @@ def _stamp(path: Path) -> object:
 def _find_key(error: CreamError | StoreError, values: Mapping[str, str], base: Base) -> str:
     """The field that an error is about: a changed one where it can be, empty where none is known."""
     named = getattr(error, "key", None)
-    if isinstance(error, CheckpointError):
-        named = "model.path"
+    if isinstance(error, CheckpointError):  # its message begins with the key of the folder
+        begin = error.message.partition(": ")[0]
+        named = begin if begin.startswith("scoring.") else "model.path"
     if isinstance(error, TaskError):
         texts = {**base.texts, **values}
-        sources = {"data.prompts", "data.sft", "evaluation.tasks"}
+        sources = {"data.prompts", "data.sft", "evaluation.tasks", "evaluation.preference_sets"}
         named = next((key for key in sources if key in error.message), None) or next(
             (
                 key
                 for key in sources
                 for name in texts.get(key, "").split(",")
-                if Path(name.strip()).name in error.message
+                if name.strip() and Path(name.strip()).name in error.message
             ),
             None,
         )

@@ -20,11 +20,11 @@ from engine.errors import CreamError
 
 if TYPE_CHECKING:
     from engine.artifacts import ModelSize
+    from engine.config.data import SourceConfig
+    from engine.config.evaluation import EvaluationConfig
     from engine.config.run import RunConfig
 
 Status = Literal["good", "warning", "bad", "note"]
-# Weights, gradients and Adam's two moments, all in float32; activations come on top.
-TRAINING_BYTES_PER_PARAMETER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,9 @@ def list_checks(
 
 
 def _check_model(config: RunConfig) -> tuple[ModelSize | None, Check]:
-    from engine.artifacts import find_base_folder, measure_model
-    from engine.config.shipped import find_configs_folder
+    from engine.artifacts import measure_model
 
-    model = config.model
-    folder = find_base_folder(model.kind, model.path, model.revision, configs_folder=find_configs_folder())
+    model, folder = config.model, _find_folder(config)
     if folder is None:
         return None, Check("model", "warning", f"{model.path} is not on this machine: fetched at the start")
     try:
@@ -102,31 +100,49 @@ def _check_data(config: RunConfig) -> list[Check]:
     data = config.data
     n = config.iterations * data.prompts_per_iteration
     checks = []
-    if data.prompts.kind == "jsonl":
-        n_found = _count_prompts(Path(data.prompts.path), _stamp(Path(data.prompts.path)))
+    if data.prompts.is_per_iteration:
+        checks.append(Check("prompts", "good", f"{format_count(n)} needed, from a source for each iteration"))
+    elif data.prompts.kind == "file":
+        n_found = _count_prompts(data.prompts, _stamp(Path(data.prompts.path)))
         checks.append(Check("prompts", "good", f"{format_count(n_found)} distinct, {format_count(n)} needed"))
     elif data.prompts.kind == "sandbox":
         checks.append(Check("prompts", "good", f"{format_count(n)} problems of the sandbox"))
     else:
         checks.append(Check("prompts", "note", f"{data.prompts.path}: loaded by the run itself"))
-    tasks = [Path(task) for task in config.evaluation.tasks if task.endswith(".jsonl")]
     if not config.evaluation.tasks:
         checks.append(Check("evaluation", "warning", "no task: the models will have no accuracy"))
-    elif tasks:
-        counts = [f"{task.stem} {format_count(_count_prompts(task, _stamp(task)))}" for task in tasks]
-        checks.append(Check("evaluation", "good", f"items: {', '.join(counts)}"))
+    else:
+        checks += _check_tasks(config.evaluation)
     return checks
+
+
+def _check_tasks(evaluation: EvaluationConfig) -> list[Check]:
+    """Items of the tasks that lie in files, and the names of those that the run itself loads."""
+    tasks = [(task.name, task.rows) for task in evaluation.sources if task.rows is None or task.rows.kind != "sandbox"]
+    counts = [
+        f"{name} {format_count(_count_items(Path(rows.path), _stamp(Path(rows.path))))}"
+        for name, rows in tasks
+        if rows is not None and rows.kind == "file"
+    ]
+    loaded = [name for name, rows in tasks if rows is None or rows.kind == "datasets"]
+    checks = [Check("evaluation", "good", f"items: {', '.join(counts)}")] if counts else []
+    return checks + ([Check("evaluation", "note", f"{', '.join(loaded)}: loaded by the run itself")] if loaded else [])
 
 
 def _check_disk(review: Review, size: ModelSize | None, machine: Machine) -> Check:
     """Every checkpoint of every run, as if nothing were reused; the dry run counts exactly."""
-    from engine.runtime.preview import SNAPSHOT_BYTES_PER_PARAMETER
+    from engine.runtime.memory import count_checkpoint_bytes, count_snapshot_bytes, read_shape
 
     free = f"{format_bytes(machine.disk_bytes)} free"
-    if size is None:
+    folder = _find_folder(review.configs[0])
+    if size is None or folder is None:
         return Check("disk", "note", free)
-    models = sum((config.iterations + 1) * size.count_bytes(config.model.dtype) for config in review.configs)
-    need = models + 2 * SNAPSHOT_BYTES_PER_PARAMETER * size.n_parameters
+    shape = read_shape(folder)
+    models = sum(
+        (config.iterations + 1) * (count_checkpoint_bytes(shape, config) + size.other_bytes)
+        for config in review.configs
+    )
+    need = models + 2 * max(count_snapshot_bytes(shape, config) for config in review.configs)
     words = f"at most {format_bytes(need)}, {free}"
     if need > machine.disk_bytes:
         return Check("disk", "warning", f"{words}: too little if nothing is reused")
@@ -134,15 +150,26 @@ def _check_disk(review: Review, size: ModelSize | None, machine: Machine) -> Che
 
 
 def _check_memory(config: RunConfig, size: ModelSize | None, machine: Machine) -> list[Check]:
-    if size is None:
+    from engine.runtime.preview import find_largest_stage
+
+    folder = _find_folder(config)
+    stage = None if size is None or folder is None else find_largest_stage(folder, config)
+    if stage is None:
         return []
-    need = TRAINING_BYTES_PER_PARAMETER * size.n_parameters
     is_gpu = config.resources.device != "cpu" and machine.gpu_bytes is not None
     free = machine.gpu_bytes if is_gpu and machine.gpu_bytes is not None else machine.memory_bytes
     if config.resources.device == "cuda" and machine.gpu_bytes is None:
         return [Check("memory", "warning", "resources.device is cuda, and no GPU is seen")]
-    words = f"over {format_bytes(need)}, {format_bytes(free)} free{' on a GPU' if is_gpu else ''}"
-    return [Check("memory", "warning" if need > free else "good", words)]
+    words = f"at most about {format_bytes(stage.total)} in {stage.name}, {format_bytes(free)} free"
+    return [Check("memory", "warning" if stage.total > free else "good", words + " on a GPU" * is_gpu)]
+
+
+def _find_folder(config: RunConfig) -> Path | None:
+    from engine.artifacts import find_base_folder
+    from engine.config.shipped import find_configs_folder
+
+    model = config.model
+    return find_base_folder(model.kind, model.path, model.revision, configs_folder=find_configs_folder())
 
 
 def _check_names(review: Review, connection: sqlite3.Connection | None) -> list[Check]:
@@ -171,11 +198,20 @@ def _check_others(runs: Sequence[RunOverview]) -> list[Check]:
 
 
 @lru_cache(maxsize=64)
-def _count_prompts(path: Path, stamp: object) -> int:
+def _count_prompts(source: SourceConfig, stamp: object) -> int:
     """Distinct prompts of a file that was found sound."""
-    from engine.tasks.sources import parse_prompts, read_jsonl
+    from engine.tasks.sources import parse_prompts, read_source_rows
 
-    return len(parse_prompts(read_jsonl(path)))
+    return len(parse_prompts(read_source_rows(source, "data.prompts")))
+
+
+@lru_cache(maxsize=64)
+def _count_items(path: Path, stamp: object) -> int:
+    """Distinct items of a file that was found sound."""
+    from engine.tasks.benchmarks import parse_items
+    from engine.tasks.files import read_rows
+
+    return len(parse_items(read_rows(path)))
 
 
 def _stamp(path: Path) -> object:

@@ -104,7 +104,7 @@ def flatten(content: Mapping[str, Any], at: str = "") -> dict[str, Any]:
         key = f"{at}.{name}" if at else name
         if key in _SOURCES and isinstance(value, Mapping):
             flat[key] = value.get("path")
-            flat |= {f"{key}.{part}": item for part, item in value.items() if part != "path"}
+            flat |= flatten({part: item for part, item in value.items() if part != "path"}, key)
         elif key == "method.name":
             flat["method"] = value
         elif isinstance(value, Mapping):
@@ -123,6 +123,8 @@ def format_setting(value: object) -> str:
     if isinstance(value, float):
         exact = Decimal(repr(value))
         return f"{exact.normalize():e}" if 0 < abs(exact) < _LEAST_PLAIN else repr(value)
+    if isinstance(value, Mapping):
+        return json.dumps({name: item for name, item in value.items() if item is not None}, ensure_ascii=False)
     if isinstance(value, (list, tuple)):
         return ", ".join(map(format_setting, value))
     return str(value)
@@ -133,6 +135,8 @@ def encode_setting(field: Field | None, text: str) -> str:
     text = text.strip()
     if field is not None and field.kind == "list":
         inner = text.removeprefix("[").removesuffix("]") if text.startswith("[") and text.endswith("]") else text
+        if "{" in inner:  # mappings among the texts: YAML as it stands
+            return f"[{inner}]"
         return "[" + ", ".join(_quote(part.strip()) for part in inner.split(",") if part.strip()) + "]"
     if not text:
         return "null" if field is None or field.is_optional or field.kind in ("int", "float", "bool") else "''"
@@ -189,6 +193,8 @@ def _walk(model: type[BaseModel], at: str, section: str) -> Iterator[Field]:
     for name, info in model.model_fields.items():
         key = f"{at}.{name}" if at else name
         annotation, is_optional = _unwrap(info.annotation)
+        if get_origin(annotation) is dict:
+            continue  # named by the person: no form knows how many; the YAML beside it does
         default = None if info.is_required() else format_setting(info.get_default(call_default_factory=True))
         if key in _SOURCES:
             yield Field(key, section, "text", info.description or "", is_optional=is_optional)
@@ -197,6 +203,7 @@ def _walk(model: type[BaseModel], at: str, section: str) -> Iterator[Field]:
             yield from _walk(annotation, key, section if at else name)
         else:
             kind, choices = _classify(annotation)
+            choices = choices or _list_known(info.json_schema_extra)
             yield Field(key, section, kind, info.description or "", choices, default, is_optional)
 
 
@@ -214,9 +221,16 @@ def _classify(annotation: Any) -> tuple[Kind, tuple[str, ...]]:
     if get_origin(annotation) is Literal:
         return "text", tuple(map(str, get_args(annotation)))
     if get_origin(annotation) is tuple:
-        inner, _ = _unwrap(get_args(annotation)[0])
-        return "list", _classify(inner)[1]
+        inner = get_args(annotation)[0]
+        known = (_list_known(getattr(part, "json_schema_extra", None)) for part in getattr(inner, "__metadata__", ()))
+        return "list", next(filter(None, known), _classify(_unwrap(inner)[0])[1])
     if annotation is bool:
         return "bool", ("true", "false")
     kinds: Sequence[tuple[type, Kind]] = ((int, "int"), (float, "float"))
     return next((kind for cls, kind in kinds if annotation is cls), "text"), ()
+
+
+def _list_known(schema_extra: Any) -> tuple[str, ...]:
+    """The names that a text of checked form is mostly one of."""
+    options = schema_extra.get("anyOf", ()) if isinstance(schema_extra, dict) else ()
+    return tuple(str(name) for option in options for name in option.get("enum", ()))

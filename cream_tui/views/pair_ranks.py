@@ -24,6 +24,7 @@ class RankRow:
     """One response with its places, 1 is best; None where a score is missing.
 
     Attributes:
+        current, current_rank: by the current model's implicit reward, or by what ranks where that is another reward.
         role: chosen, rejected or nothing.
         same_as: the letter of an earlier response with the same tokens.
     """
@@ -37,7 +38,7 @@ class RankRow:
     previous: float | None
     anchor: float | None
     correct: bool | None
-    n_tokens: int
+    n_tokens: int | None
     same_as: str | None
 
 
@@ -52,8 +53,19 @@ def compute_ranks(scores: Sequence[float | None]) -> list[int | None]:
     return [None if score is None else 1 + sum(other > score for other in present) for score in scores]
 
 
+def is_ranked_otherwise(detail: PairDetail) -> bool:
+    """Whether the reward that ranks is not the current model's implicit one: a judge's, say, or of several models."""
+    return any(response.reward is not None and response.reward != response.current for response in detail.responses)
+
+
+def name_ranker(detail: PairDetail) -> str:
+    """What the current ranking is by."""
+    return "reward" if is_ranked_otherwise(detail) else f"M{detail.view.iteration}"
+
+
 def build_rank_rows(detail: PairDetail) -> list[RankRow]:
     """The responses by k; places are counted over distinct responses, as tau counts them."""
+    now = "reward" if is_ranked_otherwise(detail) else "current"
     distinct = [response for response in detail.responses if response.item == response.k]
     ranks = {
         name: dict(
@@ -63,7 +75,7 @@ def build_rank_rows(detail: PairDetail) -> list[RankRow]:
                 strict=True,
             )
         )
-        for name in ("current", "previous")
+        for name in (now, "previous")
     }
     roles: dict[int | None, Role] = {detail.view.chosen_k: "chosen", detail.view.rejected_k: "rejected"}
     return [
@@ -71,9 +83,9 @@ def build_rank_rows(detail: PairDetail) -> list[RankRow]:
             letter=name_response(response.k),
             k=response.k,
             role=roles.get(response.k, ""),
-            current_rank=ranks["current"][response.item],
+            current_rank=ranks[now][response.item],
             previous_rank=ranks["previous"][response.item],
-            current=response.current,
+            current=getattr(response, now),
             previous=response.previous,
             anchor=response.anchor,
             correct=response.correct,

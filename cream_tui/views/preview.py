@@ -12,6 +12,7 @@ from cream_tui.stage_view import REMOVED_RUN
 from cream_tui.units import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
+    from engine.runtime.memory import StageMemory
     from engine.runtime.preview import RunPreview, StagePreview
 
 
@@ -40,6 +41,7 @@ def list_facts(preview: RunPreview) -> Sequence[tuple[str, str]]:
         ("stages", f"{n_open} to compute, {preview.n_computed} reused"),
         ("samples", samples if preview.n_responses else "none to sample"),
         ("disk", describe_disk(preview)),
+        *([("memory", describe_memory(preview.memory))] if preview.memory else []),
         ("time", describe_time(preview)),
         *([] if preview.base_folder else [("model", "not on this machine yet: fetched at the start")]),
     ]
@@ -55,6 +57,11 @@ def describe_disk(preview: RunPreview) -> str:
         return f"{models} of unknown size; {free}"
     snapshots = f", and up to {format_bytes(preview.snapshot_bytes)} while training" if preview.snapshot_bytes else ""
     return f"{models}, about {format_bytes(preview.checkpoint_bytes)}{snapshots}; {free}"
+
+
+def describe_memory(stage: StageMemory) -> str:
+    """The stage that takes most memory."""
+    return f"at most about {format_bytes(stage.total)}, in stage {stage.name}"
 
 
 def describe_time(preview: RunPreview) -> str:

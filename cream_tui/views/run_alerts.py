@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from cream_tui.narrative import tell_small_changes
+from cream_tui.narrative import tell_judge, tell_small_changes
 from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.results import ModelResult
 from cream_tui.targets import PairsTarget, RunTarget, Target
@@ -21,6 +21,8 @@ from db.run_series import TauCount
 
 LEAST_CONSISTENCY_DROP = 0.1
 LEAST_LENGTH_DRIFT = 0.5
+# Below this, numerics alone reorder responses often enough to be seen in the other taus.
+LEAST_REPEAT_TAU = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ def find_alerts(snapshot: RunSnapshot, anchors: Mapping[int, Sequence[TauCount]]
             RunAlert("its process is gone; R goes on from the last committed row", "error", RunTarget(run_id))
         )
     alerts += [RunAlert(text, "warning", RunTarget(run_id)) for text in tell_small_changes(results)]
+    alerts += [RunAlert(text, "warning", RunTarget(run_id)) for text in tell_judge(results)]
     alerts += _find_lost_anchors(run_id, results, anchors)
+    alerts += _find_noise(run_id, results)
     alerts += _find_consistency_drops(run_id, results)
     alerts += _find_length_drifts(run_id, results)
     return alerts
@@ -83,6 +87,20 @@ def _find_lost_anchors(
         text = f"{model.name}: tau to the anchor is {format_signed(tau)}, which chance gives too (0 ± {bound})"
         found.append(RunAlert(text, "warning", PairsTarget(run_id, model.index, filter_text="anchor<=0")))
     return found
+
+
+def _find_noise(run_id: str, results: Sequence[ModelResult]) -> list[RunAlert]:
+    ways = {"noise_floor_tau": "with other batches", "noise_floor_tau_float32": "in float32"}
+    return [
+        RunAlert(
+            f"{model.name}: scored again {way}, it agrees with itself to tau {format_signed(tau)} only",
+            "warning",
+            RunTarget(run_id),
+        )
+        for model in results
+        for name, way in ways.items()
+        if (tau := model.get(name)) is not None and tau < LEAST_REPEAT_TAU
+    ]
 
 
 def _find_consistency_drops(run_id: str, results: Sequence[ModelResult]) -> list[RunAlert]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from cream_tui.results import Interval, ModelResult, find_evaluated_model
 from db.compare_reads import PromptSide, SharedIteration, SharedPrompt
+from db.labels import is_preference_stage
 from db.rows import EvaluationRow, StageRow
 
 # Two C's are one where they differ by rounding only.
@@ -171,7 +172,8 @@ def list_common_evaluations(stages: Sequence[Sequence[StageRow]]) -> dict[str, t
     """The models that every run has evaluated, in order, with each run's evaluate stage."""
     by_run = []
     for own in stages:
-        done = {find_evaluated_model(s): s.stage_id for s in own if s.name == "evaluate" and s.state == "done"}
+        answered = [s for s in own if s.name == "evaluate" and s.state == "done" and not is_preference_stage(s.label)]
+        done = {find_evaluated_model(s): s.stage_id for s in answered}
         if "M0" in done and not any(s.name == "train" and s.iteration == 0 for s in own):
             done.setdefault("M1", done["M0"])  # without SFT M1 is M0
         by_run.append(done)

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from cream_tui.readers.shared_reader import AnswersData, SampledDetail, Source
 from cream_tui.text import make_visible
-from cream_tui.units import format_count, format_number
+from cream_tui.units import format_count, format_number, format_tokens
 from cream_tui.views.columns import Cell, Column, RowCells
 from cream_tui.views.shared_prompts import SIDES, AnsweredItem, Outcome, Relation, SampledItem, count_outcomes
 from cream_tui.widgets.row_table import RowTable
@@ -275,5 +275,5 @@ def _lay_out_side(title: str, side: PromptSide, responses: Sequence[SampledText]
         responses, key=lambda found: (list(names).index(found.k) if found.k in names else 2, found.k)
     ):
         name = names.get(response.k, f"response {response.k + 1}")
-        parts.append(_lay_out_text(name, response.text, response.correct, f"{response.n_tokens} tokens"))
+        parts.append(_lay_out_text(name, response.text, response.correct, format_tokens(response.n_tokens)))
     return Content("\n").join(parts)

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from cream_tui.charts.histogram import Histogram, build_bins
 from cream_tui.charts.slope import SlopeChart, SlopeItem
 from cream_tui.units import format_signed
-from cream_tui.views.pair_ranks import STAND_IN_ITERATION, RankRow, build_rank_rows
+from cream_tui.views.pair_ranks import STAND_IN_ITERATION, RankRow, build_rank_rows, name_ranker
 from cream_tui.widgets.content_pane import ContentPane
 from cream_tui.widgets.pair_text import Look, build_responses
 from db.pair_detail import PairDetail
@@ -51,7 +51,7 @@ class ResponsesAside(Vertical):
             )
             if self.slope.styles.height is None or self.slope.styles.height.value != len(items) + 1:
                 self.slope.styles.height = len(items) + 1
-            self.slope.set_items(items, (previous, f"M{detail.view.iteration}"))
+            self.slope.set_items(items, (previous, name_ranker(detail)))
         self.texts.border_title = f"{len(rows)} responses to this prompt"
         self.texts.show(build_responses(detail, rows, look), to_top=is_other)
 

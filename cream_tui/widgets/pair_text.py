@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from cream_tui.text import make_visible
-from cream_tui.units import MISSING, format_interval, format_number, format_percent, format_signed
+from cream_tui.units import MISSING, format_interval, format_number, format_percent, format_signed, format_tokens
 from cream_tui.views.pair_judging import JudgingSummary, Mark, Share, describe_mark
 from cream_tui.views.pair_ranks import (
     STAND_IN_ITERATION,
     RankRow,
     format_orders,
+    is_ranked_otherwise,
     is_turned,
     list_warnings,
     name_response,
@@ -104,7 +105,7 @@ def build_plain(text: str) -> Content:
 def describe_side(side: SideText, look: Look, *, is_left: bool) -> str:
     """The title of a side: what it is, how long; our own words and numbers only."""
     response = side.response
-    length = f"{response.n_tokens} tokens" + (", cut" if response.finish_reason == "length" else "")
+    length = format_tokens(response.n_tokens) + (", cut" if response.finish_reason == "length" else "")
     if look.is_blind:
         return f"{'left' if is_left else 'right'}, {length}"
     word = "chosen" if side.is_chosen else "rejected"
@@ -203,19 +204,19 @@ def build_order_line(rows: Sequence[RankRow], detail: PairDetail) -> Content:
 def build_rank_table(rows: Sequence[RankRow], detail: PairDetail) -> Content:
     """All responses with rank and reward under both models."""
     previous = (detail.previous_scorer or "").removeprefix("implicit:").removeprefix("mean_loglik:")
-    current = f"M{detail.view.iteration}"
-    lines: list[Content] = [
-        Content.styled(f"    {current:>3}{previous:>4}{'r.' + current:>8}{'r.' + previous:>8}{'tok':>4}", DIM)
-    ]
+    is_otherwise, current = is_ranked_otherwise(detail), f"M{detail.view.iteration}"
+    place, score = ("now", "reward") if is_otherwise else (current, f"r.{current}")
+    lines: list[Content] = [Content.styled(f"    {place:>3}{previous:>4}{score:>8}{'r.' + previous:>8}{'tok':>4}", DIM)]
     for row in rows:
         style = {"chosen": "$success bold", "rejected": "$error bold"}.get(row.role, "")
         rank_style = style if row.current_rank == row.previous_rank or row.previous_rank is None else "$warning"
         note = f"= {row.same_as}" if row.same_as else row.role
+        n_tokens = MISSING if row.n_tokens is None else row.n_tokens
         lines.append(
             Content.assemble(
                 (f"{row.letter:<4}", style),
                 (f"{row.current_rank or MISSING:>3}{row.previous_rank or MISSING:>4}", rank_style),
-                (f"{format_signed(row.current):>8}{format_signed(row.previous):>8}{row.n_tokens:>4} ", ""),
+                (f"{format_signed(row.current):>8}{format_signed(row.previous):>8}{n_tokens:>4} ", ""),
                 ("✓ " if row.correct else "✗ " if row.correct is False else "  ", _CORRECT[row.correct][1]),
                 (note, style),
             )
@@ -223,7 +224,7 @@ def build_rank_table(rows: Sequence[RankRow], detail: PairDetail) -> Content:
     tau = detail.tau_reason or format_signed(detail.view.tau_previous)
     lines.append(
         Content.assemble(
-            ("tau ", DIM),
+            (f"tau of {current} " if is_otherwise else "tau ", DIM),
             (make_visible(tau), ""),
             ("   C ", DIM),
             (format_number(detail.view.confidence), ""),
@@ -240,7 +241,7 @@ def build_responses(detail: PairDetail, rows: Sequence[RankRow], look: Look) -> 
     """All responses in full; with ranks and roles but in blind mode."""
     blocks: list[Content] = []
     for row, response in zip(rows, detail.responses, strict=True):
-        head: list[Part] = [(f"{row.letter}", "bold"), (f"  {response.n_tokens} tokens", DIM)]
+        head: list[Part] = [(f"{row.letter}", "bold"), (f"  {format_tokens(response.n_tokens)}", DIM)]
         if response.finish_reason == "length":
             head.append((", cut at the token limit", DIM))
         if row.same_as is not None:

@@ -21,12 +21,32 @@ from engine.records import EncodedPrompt, SampledResponse
 
 CACHE_CHUNK = 32  # tokens by which a full cache buffer grows; one copy per chunk instead of one per token
 KEPT_ROWS = 0.8  # rows are dropped once fewer than this share are unfinished: dropping copies the cache
+# Steps between two looks at how many rows are unfinished: a GPU has to catch up with the host for each look.
+LOOK_EVERY = {"cuda": 8}
 NUCLEUS_GUESS = 48  # tokens looked at before a whole vocabulary is sorted; the nucleus is nearly always smaller
+
+
+def cut_batches(
+    prompts: Sequence[EncodedPrompt], *, n: int, max_new_tokens: int, batch_tokens: int
+) -> list[list[EncodedPrompt]]:
+    """Return batches of prompts of similar length, at most ``batch_tokens`` tokens each once fully generated."""
+    ordered = sorted(prompts, key=lambda p: (len(p.token_ids), p.prompt_id))
+    batches: list[list[EncodedPrompt]] = []
+    for prompt in ordered:
+        row_tokens = len(prompt.token_ids) + max_new_tokens
+        if batches and (len(batches[-1]) + 1) * n * row_tokens <= batch_tokens:
+            batches[-1].append(prompt)
+        else:
+            batches.append([prompt])
+    return batches
 
 
 @dataclass(frozen=True, slots=True)
 class HFSampler:
-    """Samples ``n`` responses per prompt; ``greedy`` takes the most likely token and needs ``n`` = 1."""
+    """Samples ``n`` responses per prompt; ``greedy`` takes the most likely token and needs ``n`` = 1.
+
+    ``n_known`` tokens are the tokenizer's; rows that pad the embeddings beyond them are never chosen.
+    """
 
     model: PreTrainedModel
     end_token_ids: frozenset[int]
@@ -37,18 +57,11 @@ class HFSampler:
     temperature: float = 1.0
     top_p: float = 1.0
     greedy: bool = False
+    n_known: int | None = None
 
     def plan_batches(self, prompts: Sequence[EncodedPrompt]) -> list[list[EncodedPrompt]]:
-        """Return batches of prompts of similar length, at most ``batch_tokens`` tokens each once fully generated."""
-        ordered = sorted(prompts, key=lambda p: (len(p.token_ids), p.prompt_id))
-        batches: list[list[EncodedPrompt]] = []
-        for prompt in ordered:
-            row_tokens = len(prompt.token_ids) + self.max_new_tokens
-            if batches and (len(batches[-1]) + 1) * self.n * row_tokens <= self.batch_tokens:
-                batches[-1].append(prompt)
-            else:
-                batches.append([prompt])
-        return batches
+        """Return batches of prompts of similar length; see ``cut_batches``."""
+        return cut_batches(prompts, n=self.n, max_new_tokens=self.max_new_tokens, batch_tokens=self.batch_tokens)
 
     def sample_batches(self, batches: Sequence[Sequence[EncodedPrompt]]) -> Iterator[list[SampledResponse]]:
         """Yield the responses of one batch after the other."""
@@ -98,14 +111,17 @@ class HFSampler:
         rows = torch.arange(n_rows, device=device)
         logits, mask, lengths = group.logits, group.mask, group.lengths
         is_alive = torch.ones(n_rows, dtype=torch.bool, device=device)
+        look_every = LOOK_EVERY.get(device.type, 1)
         for step in range(self.max_new_tokens):
-            next_ids = self._choose(logits, group.draws[rows, step])
+            next_ids = self._choose(logits[:, : self.n_known], group.draws[rows, step])
             logprobs = logits.gather(1, next_ids[:, None])[:, 0] - logits.logsumexp(1)
             tokens[rows, step] = torch.where(is_alive, next_ids, -1)
             sums[rows] += torch.where(is_alive, logprobs, 0.0)
             is_alive = is_alive & ~torch.isin(next_ids, group.ends)
-            n_alive = int(is_alive.sum())
-            if n_alive == 0 or step + 1 == self.max_new_tokens:
+            if step + 1 == self.max_new_tokens:
+                break
+            n_alive = int(is_alive.sum()) if (step + 1) % look_every == 0 else len(rows)
+            if n_alive == 0:
                 break
             if n_alive < KEPT_ROWS * len(rows):
                 kept = is_alive.nonzero()[:, 0]

@@ -1,8 +1,9 @@
 """The one implementation of the log-probability of a response; scoring, evaluation and training tests all use it.
 
-Forward in the model's dtype, float32 log-softmax over response positions only. Sequences are right-padded in buckets of
-similar length, so a causal model needs no attention mask; equal sequences are computed once. Bucket composition depends
-on the set of sequences alone, never on their order or on what was finished before.
+Forward in the model's dtype, float32 log-softmax over response positions only, so many at once as fit a fixed room.
+Sequences are right-padded in buckets of similar length, so a causal model needs no attention mask; equal sequences are
+computed once. Bucket composition depends on the set of sequences alone, never on their order or on what was finished
+before.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import torch
 from transformers import PreTrainedModel
 
 from engine.records import TokenSequence
+
+# Logits in float32 at once, as numbers: 256 MiB. Those of a whole bucket would take several GB with a large vocabulary.
+LOGITS_AT_ONCE = 2**26
 
 
 def plan_buckets(sequences: Sequence[TokenSequence], *, batch_tokens: int) -> list[list[TokenSequence]]:
@@ -45,13 +49,13 @@ def iterate_sum_logprobs(
     model: PreTrainedModel, buckets: Sequence[Sequence[TokenSequence]]
 ) -> Iterator[tuple[Sequence[TokenSequence], list[float]]]:
     """Yield each bucket with its sums, so that a caller can commit and report as it goes."""
-    narrow = "logits_to_keep" in inspect.signature(model.forward).parameters
     for bucket in buckets:
-        yield bucket, _compute_bucket(model, bucket, narrow=narrow)
+        yield bucket, compute_bucket(model, bucket)
 
 
 @torch.inference_mode()
-def _compute_bucket(model: PreTrainedModel, bucket: Sequence[TokenSequence], *, narrow: bool) -> list[float]:
+def compute_bucket(model: PreTrainedModel, bucket: Sequence[TokenSequence]) -> list[float]:
+    """Return the sums of one bucket, from one forward pass."""
     if any(not sequence.response or not sequence.prompt for sequence in bucket):
         raise ValueError("a log-probability needs at least one prompt and one response token")
     width = max(len(sequence) for sequence in bucket) - 1  # nothing comes after the last token
@@ -63,11 +67,20 @@ def _compute_bucket(model: PreTrainedModel, bucket: Sequence[TokenSequence], *, 
         predicts_BT[row, len(sequence.prompt) - 1 : len(sequence) - 1] = True
         targets.extend(sequence.response)
     ids_BT, predicts_BT = ids_BT.to(model.device), predicts_BT.to(model.device)
-    keep = {"logits_to_keep": predicts_BT} if narrow else {}
+    keep = {"logits_to_keep": predicts_BT} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     logits = model(input_ids=ids_BT, use_cache=False, **keep).logits
     logits_MV = logits if logits.dim() == 2 else logits[predicts_BT]
-    logits_MV = logits_MV.float()
     target_M = torch.tensor(targets, device=logits_MV.device)
-    token_logprobs_M = logits_MV.gather(1, target_M[:, None])[:, 0] - logits_MV.logsumexp(1)
     lengths = [len(sequence.response) for sequence in bucket]
-    return [float(part.sum(dtype=torch.float64)) for part in token_logprobs_M.cpu().split(lengths)]
+    token_logprobs_M = compute_token_logprobs(logits_MV, target_M).cpu()
+    return [float(part.sum(dtype=torch.float64)) for part in torch.split(token_logprobs_M, lengths)]
+
+
+def compute_token_logprobs(logits_MV: torch.Tensor, target_M: torch.Tensor) -> torch.Tensor:
+    """Return the log-prob of each target in float32, whatever the logits' dtype; [M]."""
+    n_rows = max(1, LOGITS_AT_ONCE // logits_MV.shape[1])
+    parts = []
+    for start in range(0, len(target_M), n_rows):
+        logits, target = logits_MV[start : start + n_rows].float(), target_M[start : start + n_rows]
+        parts.append(logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(1))
+    return torch.cat(parts)

@@ -18,18 +18,40 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
-from engine.compute.training import OnStep, OptimiserSettings, build_arguments, run_trainer
+from engine.compute.training import (
+    OnStep,
+    OptimiserSettings,
+    build_arguments,
+    keep_to_one_gpu,
+    keep_trained_weights,
+    run_trainer,
+)
 from engine.records import PreferencePair
+
+_REFERENCE_IN_PAIRS = "its log-probs come with the pairs"
 
 
 class ConfidenceDPOTrainer(DPOTrainer):  # type: ignore[misc]
-    """DPOTrainer whose pairs are token ids with reference log-probs and a ``confidence`` in [0, 1]."""
+    """DPOTrainer whose pairs are token ids with reference log-probs and a ``confidence`` in [0, 1].
+
+    There is no reference model: TRL would load one under FSDP, keep a copy of a LoRA adapter, and hash all weights to
+    name the log-probs that it computes.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, ref_model=_REFERENCE_IN_PAIRS, **kwargs)
+        self.precompute_ref_logps = True
+
+    @property
+    def ref_model(self) -> None:
+        return None
+
+    @ref_model.setter
+    def ref_model(self, model: object) -> None:
+        assert model in (None, _REFERENCE_IN_PAIRS)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         # TRL would tokenise again and end even a truncated response with an end token.
-        return dataset
-
-    def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -49,7 +71,7 @@ class ConfidenceDPOTrainer(DPOTrainer):  # type: ignore[misc]
         chosen_B, rejected_B = forwards[0].log_probs.sum(1).chunk(2)
         reference_B = inputs["ref_chosen_logps"] - inputs["ref_rejected_logps"]
         z_B = self.beta * (chosen_B - rejected_B - reference_B)
-        targets_B = torch.logit(confidence_B)
+        targets_B = self.accelerator.gather(torch.logit(confidence_B))
         if (finite_B := targets_B[targets_B.isfinite()]).numel():
             self._metrics["train"]["target_z"].append(finite_B.mean().item())
         return loss + ((1 - confidence_B) * z_B).mean()
@@ -89,14 +111,17 @@ def train_preference(
     dtype: str,
     work_folder: Path,
     on_step: OnStep,
-) -> None:
-    """Train ``model`` in place on the soft-label loss."""
-    arguments = build_arguments(settings, model=model, dtype=dtype, work_folder=work_folder)
-    trainer = ConfidenceDPOTrainer(
-        model=model,
-        args=DPOConfig(**arguments, beta=beta, precompute_ref_log_probs=True),
-        data_collator=ConfidenceCollator(pad_token_id=tokenizer.pad_token_id),
-        train_dataset=build_pair_dataset(pairs),
-        processing_class=tokenizer,
-    )
+) -> DPOTrainer:
+    """Train ``model`` in place on the soft-label loss and return its trainer."""
+    arguments = DPOConfig(**build_arguments(settings, dtype=dtype, work_folder=work_folder), beta=beta)
+    keep_to_one_gpu(arguments)
+    with keep_trained_weights(model):
+        trainer = ConfidenceDPOTrainer(
+            model=model,
+            args=arguments,
+            data_collator=ConfidenceCollator(pad_token_id=tokenizer.pad_token_id),
+            train_dataset=build_pair_dataset(pairs),
+            processing_class=tokenizer,
+        )
     run_trainer(trainer, settings=settings, work_folder=work_folder, on_step=on_step)
+    return trainer

@@ -10,7 +10,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from engine.compute.training import OnStep, OptimiserSettings, build_arguments, run_trainer
+from engine.compute.training import (
+    OnStep,
+    OptimiserSettings,
+    build_arguments,
+    keep_to_one_gpu,
+    keep_trained_weights,
+    run_trainer,
+)
 from engine.records import TokenSequence
 
 
@@ -23,19 +30,24 @@ def train_sft(
     dtype: str,
     work_folder: Path,
     on_step: OnStep,
-) -> None:
-    """Train ``model`` in place; masks go by position, so pad = eos does no harm."""
+) -> SFTTrainer:
+    """Train ``model`` in place and return its trainer; masks go by position, so pad = eos does no harm."""
     dataset = Dataset.from_dict(
         {
             "input_ids": [list(example.prompt + example.response) for example in examples],
             "labels": [[-100] * len(example.prompt) + list(example.response) for example in examples],
         }
     )
-    arguments = build_arguments(settings, model=model, dtype=dtype, work_folder=work_folder)
-    trainer = SFTTrainer(
-        model=model,
-        args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
-        train_dataset=dataset,
-        processing_class=tokenizer,
+    arguments = SFTConfig(
+        **build_arguments(settings, dtype=dtype, work_folder=work_folder), dataset_kwargs={"skip_prepare_dataset": True}
     )
+    keep_to_one_gpu(arguments)
+    with keep_trained_weights(model):
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+        )
     run_trainer(trainer, settings=settings, work_folder=work_folder, on_step=on_step)
+    return trainer

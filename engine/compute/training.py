@@ -1,7 +1,7 @@
 """What SFT and preference training share: trainer arguments, step records, snapshots that a resume can trust.
 
 Every optimiser step is reported, so that a resumed run logs what an uninterrupted one would. The data order comes from
-the seed alone.
+the seed alone. Several processes share each update's forward passes; the first one reports and signs snapshots.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
-    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -48,7 +48,10 @@ LOGGED = {
 
 @dataclass(frozen=True, slots=True)
 class OptimiserSettings:
-    """AdamW with warm-up; ``batch_size`` counts examples or pairs per optimiser update."""
+    """AdamW with warm-up; ``batch_size`` counts examples or pairs per optimiser update, over all processes.
+
+    ``gradient_accumulation_steps`` are the forward passes of one process per update.
+    """
 
     learning_rate: float
     epochs: float
@@ -61,18 +64,22 @@ class OptimiserSettings:
     gradient_checkpointing: bool
     snapshot_every: int
     seed: int
+    n_processes: int = 1
+    is_on_gpu: bool = False
+
+    @property
+    def pass_size(self) -> int:
+        """Examples or pairs of one forward pass of one process."""
+        return self.batch_size // self.gradient_accumulation_steps // self.n_processes
 
 
-def build_arguments(
-    settings: OptimiserSettings, *, model: PreTrainedModel, dtype: str, work_folder: Path
-) -> dict[str, Any]:
+def build_arguments(settings: OptimiserSettings, *, dtype: str, work_folder: Path) -> dict[str, Any]:
     """Return the keyword arguments of ``SFTConfig`` and ``DPOConfig`` alike."""
-    on_gpu = model.device.type == "cuda"
     return {
         "output_dir": str(work_folder),
         "learning_rate": settings.learning_rate,
         "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": settings.batch_size // settings.gradient_accumulation_steps,
+        "per_device_train_batch_size": settings.pass_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
         "activation_checkpointing": settings.gradient_checkpointing,
         "warmup_steps": settings.warmup_ratio,
@@ -83,8 +90,8 @@ def build_arguments(
         "seed": settings.seed,
         "bf16": dtype == "bfloat16",
         "fp16": dtype == "float16",
-        "use_cpu": not on_gpu,
-        "dataloader_pin_memory": on_gpu,
+        "use_cpu": not settings.is_on_gpu,
+        "dataloader_pin_memory": settings.is_on_gpu,
         "max_length": None,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
@@ -92,6 +99,24 @@ def build_arguments(
         "report_to": "none",
         "disable_tqdm": True,
     }
+
+
+def keep_to_one_gpu(arguments: TrainingArguments) -> None:
+    """Have a process use its own GPU alone; where it sees several, the trainer would split each batch among them."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+
+
+@contextmanager
+def keep_trained_weights(model: torch.nn.Module) -> Iterator[None]:
+    """Have weights that are trained keep their number format and values while trl builds its trainer.
+
+    It rounds an adapter beside a quantised model to bfloat16, where the updates of a whole iteration can be lost.
+    """
+    kept = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
+    yield
+    for parameter, data in kept:
+        if parameter.dtype != data.dtype:
+            parameter.data = data.to(parameter.device)
 
 
 def run_trainer(trainer: Trainer, *, settings: OptimiserSettings, work_folder: Path, on_step: OnStep) -> None:
@@ -149,11 +174,18 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
                 hint="a smaller training.learning_rate, or training in float32, usually helps",
             )
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        self.report(state.global_step, state.max_steps, finite, control.should_save)
+        if state.is_world_process_zero:
+            self.report(state.global_step, state.max_steps, finite, control.should_save)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if args.world_size > 1:
+            torch.distributed.barrier()  # every process has its random state and its share of the weights in there
+        if state.is_world_process_zero:
+            self._sign(args, state)
+
+    def _sign(self, args: TrainingArguments, state: TrainerState) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for path in folder.iterdir():
+        for path in folder.rglob("*"):
             fsync(path)
         unsigned = folder / f"{MANIFEST}.part"
         unsigned.write_text(json.dumps({"step": state.global_step, "torch": torch.__version__}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -44,7 +44,7 @@ def explain(error: ValidationError, root: type[BaseModel], name_source: NameSour
     """
     problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    keys = [str(part) for part in first["loc"]]
+    keys = [str(part) for part in first["loc"] if not str(part).startswith("<")]  # which form of a setting it is
     value = first["input"]
     context: dict[str, Any] = first.get("ctx", {})
     if "key" in context:
@@ -72,7 +72,7 @@ def _describe(
         return f"{key} is missing", _find_description(root, keys)
     shown = _show(value)
     if kind == "refused":
-        return f"{key}{'' if value is None else f' = {shown}'} {context['reason']}", None
+        return f"{key}{'' if value is None else f' = {shown}'} {context['reason']}", context.get("hint")
     if kind == "value_error":
         return f"{key}: {context['error']}", None
     expected = _EXPECTED[kind](context) if kind in _EXPECTED else problem["msg"]
@@ -110,11 +110,18 @@ def list_keys(root: type[BaseModel], keys: Sequence[str]) -> list[str]:
 
 
 def _find_section(root: type[BaseModel], keys: Sequence[str]) -> type[BaseModel] | None:
-    section: type[BaseModel] | None = root
+    annotation: Any = root
     for key in keys:
-        field = None if section is None else section.model_fields.get(key)
-        section = None if field is None else _get_model(field.annotation)
-    return section
+        section = _get_model(annotation)
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif get_origin(annotation) is tuple:
+            annotation = get_args(annotation)[0]
+        elif section is not None and key in section.model_fields:
+            annotation = section.model_fields[key].annotation
+        else:
+            return None
+    return _get_model(annotation)
 
 
 def _find_by_initials(name: str, choices: Sequence[str]) -> str | None:
@@ -136,5 +143,8 @@ def _find_description(root: type[BaseModel], keys: Sequence[str]) -> str | None:
 
 
 def _get_model(annotation: Any) -> type[BaseModel] | None:
-    options = get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+    if get_origin(annotation) is Annotated:
+        return _get_model(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(filter(None, map(_get_model, get_args(annotation))), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

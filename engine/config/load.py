@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.config.data import is_data_file
 from engine.config.explain import NameSource, explain
 from engine.config.merge import expand_short_form, list_leaves, merge, parse_overrides, resolve_paths
 from engine.config.method import MethodConfig
@@ -147,7 +148,7 @@ def schema() -> dict[str, Any]:
     """Return the JSON schema of a configuration file, with descriptions and the shipped methods' names."""
     result = RunConfig.model_json_schema()
     sections = result["$defs"]
-    short = {"type": "string", "description": "sandbox, a .jsonl file or a datasets name"}
+    short = {"type": "string", "description": "sandbox, a data file or a datasets name"}
     for key in ("sft", "prompts"):
         field = sections["DataConfig"]["properties"][key]
         options = field.pop("anyOf", None) or [{"$ref": field.pop("$ref")}]
@@ -169,12 +170,14 @@ def check_files(config: RunConfig) -> None:
     Raises:
         ConfigError: the first that is missing, with its key.
     """
-    named = [("data.prompts", config.data.prompts.path)]
+    prompts = config.data.prompts
+    iterations = range(1, config.iterations + 1) if prompts.is_per_iteration else [1]
+    named = [("data.prompts", prompts.choose(t).path) for t in iterations]
     if config.data.sft is not None:
         named.insert(0, ("data.sft", config.data.sft.path))
-    named += [("evaluation.tasks", task) for task in config.evaluation.tasks]
+    named += config.evaluation.files
     for key, name in named:
-        if name.endswith(".jsonl") and not Path(name).is_file():
+        if is_data_file(name) and not Path(name).is_file():
             raise ConfigError(f"{key}: {name} is no file", hint=f"Create it, or set {key}.", key=key, value=name)
     path = config.model.path
     if path is not None and Path(path).is_absolute() and not Path(path).is_dir():

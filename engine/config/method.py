@@ -6,10 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from engine.config.scorers import ALL_MODELS, Scorer, Scorers
 from engine.config.section import Fraction, PlainText, Section, refuse
-
-Scorer = Literal["implicit:current", "implicit:previous", "mean_loglik:base", "sum_loglik:base", "oracle", "random"]
-Scorers = Annotated[tuple[Scorer, ...], Field(strict=False, min_length=1)]
 
 
 class AggregateConfig(Section):
@@ -79,6 +77,8 @@ class MethodConfig(Section):
         scorers = self.aggregate.scorers
         if self.aggregate.kind == "single" and len(scorers) != 1:
             refuse("aggregate.scorers", scorers, "must be exactly one for kind single; use mean or min for several")
+        if self.aggregate.kind == "single" and scorers[0] == ALL_MODELS:
+            refuse("aggregate.scorers", scorers, "are several models; use kind mean or min")
         if self.aggregate.kind != "single" and len(set(scorers)) != len(scorers):
             refuse("aggregate.scorers", scorers, "names a scorer twice")
         return self
@@ -90,6 +90,9 @@ class MethodConfig(Section):
             if self.confidence.kind in ("mean", "per_prompt"):
                 refuse("confidence.kind", self.confidence.kind, "needs an agreement; add one, or use one or fixed")
             return self
+        for key, scorer in (("agreement.scorer", agreement.scorer), ("agreement.against", agreement.against)):
+            if scorer == ALL_MODELS:
+                refuse(key, scorer, "is several rankings; an agreement compares two")
         if agreement.scorer == agreement.against:
             refuse("agreement.against", agreement.against, "is the same as agreement.scorer")
         if agreement.measure != "kendall" and agreement.ties in ("tau_a", "tau_b"):

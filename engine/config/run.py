@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from engine.config.adapter import AdapterConfig
 from engine.config.data import DataConfig
 from engine.config.evaluation import EvaluationConfig
 from engine.config.method import MethodConfig
@@ -15,6 +16,7 @@ from engine.config.resources import ResourcesConfig
 from engine.config.sampling import SamplingConfig
 from engine.config.scoring import ScoringConfig
 from engine.config.section import PlainText, Section, Size
+from engine.config.tracking import Tracker
 from engine.config.training import SftConfig, TrainingConfig
 
 # What numpy takes as a seed; transformers seeds numpy with the same number.
@@ -50,8 +52,12 @@ class RunConfig(Section):
     method: Annotated[MethodConfig, Field(description="a method's name, or a mapping: its name and what differs")]
     sft: Annotated[SftConfig, Field(description="supervised fine-tuning, M0 to M1")] = SftConfig()
     training: Annotated[TrainingConfig, Field(description="preference training, M_t to M_{t+1}")] = TrainingConfig()
+    adapter: Annotated[AdapterConfig | None, Field(description="LoRA; null: all weights are trained")] = None
     evaluation: Annotated[EvaluationConfig, Field(description="held-out tasks")] = EvaluationConfig()
     resources: Annotated[ResourcesConfig, Field(description="what the run may use")] = ResourcesConfig()
+    report_to: Annotated[
+        tuple[Tracker, ...], Field(strict=False, description="trackers that the metrics are mirrored to")
+    ] = ()
 
     @property
     def evaluation_max_new_tokens(self) -> int:

@@ -22,9 +22,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def refuse(key: str, value: object, reason: str) -> NoReturn:
+def refuse(key: str, value: object, reason: str, *, hint: str | None = None) -> NoReturn:
     """Fail validation at `key` of the section being validated."""
-    raise PydanticCustomError("refused", "{reason}", {"key": key, "value": value, "reason": reason})
+    raise PydanticCustomError("refused", "{reason}", {"key": key, "value": value, "reason": reason, "hint": hint})
 
 
 def find_hidden_character(text: str) -> str | None:

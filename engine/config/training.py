@@ -25,7 +25,10 @@ class OptimiserConfig(Section):
         Count, Field(description="tokens of prompt and response; longer examples are left out and counted")
     ] = 2048
     gradient_accumulation_steps: Annotated[
-        Count, Field(description="forward passes per update; divides batch_size, more need less memory")
+        Count,
+        Field(
+            description="forward passes per update, shared by all processes; divides batch_size, more take less memory"
+        ),
     ] = 1
     gradient_checkpointing: Annotated[
         bool, Field(description="recompute activations in the backward pass: less memory, slower")
@@ -38,6 +41,16 @@ class OptimiserConfig(Section):
             steps = self.gradient_accumulation_steps
             refuse("gradient_accumulation_steps", steps, f"does not divide batch_size ({self.batch_size})")
         return self
+
+    def count_passes(self, n_processes: int) -> int | None:
+        """Return the forward passes of one process per update; None where a batch cannot be shared by so many.
+
+        Processes share the passes where there are enough of them, so that a pass takes the memory that it takes alone.
+        """
+        n_passes = self.gradient_accumulation_steps
+        if n_passes % n_processes:
+            n_passes *= n_processes
+        return None if self.batch_size % n_passes else n_passes // n_processes
 
 
 class SftConfig(OptimiserConfig):

@@ -23,20 +23,23 @@ from db.rows import Lease, NewRun, NewStage, RunRow
 from db.session import open_store
 from db.writes import create_run, mark_run_stopped, request_stop, requeue_run
 from db.writes import delete_run as delete_run_row
-from engine.artifacts import Base, compute_folder_digest, resolve_base
+from engine.artifacts import Base, check_room, compute_folder_digest, resolve_base
 from engine.config.load import compute_config_digest, dump
 from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
 from engine.errors import BackendError, CheckpointError
 from engine.plan import StageSpec
-from engine.runtime.intent import check_config, plan_stages, prepare_fork, resolve_backend
-from engine.runtime.lineage import Lineage, write_lineage
+from engine.runtime.intent import check_config, plan_stages, prepare_fork
+from engine.runtime.lineage import Lineage, refuse_imported, write_lineage
+from engine.runtime.memory import count_checkpoint_bytes, read_shape
+from engine.runtime.model_checks import check_base
 from engine.runtime.process import is_alive, read_slots, signal_holder
-from engine.runtime.provenance import describe_origin
+from engine.runtime.provenance import describe_model, describe_origin
+from engine.runtime.reward_models import resolve_reward_models
+from engine.runtime.sampling_backend import choose_backend, resolve_backend
 
 __all__ = ["check_config", "delete_run", "fork_run", "is_alive", "resume_run", "start_run", "stop_run"]
 
-BACKEND_REASON = "hf: the only sampling backend of this version"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.05
@@ -51,11 +54,15 @@ def start_run(
         ConfigError, TaskError, CheckpointError: something the configuration names is missing or unusable.
         StoreError: the store cannot be written.
     """
+    backend_reason = choose_backend(config).reason
     config = resolve_backend(config)
     check_config(config)
+    config = resolve_reward_models(config)
     base = _resolve_base(config)
+    _check_room(root, config, base)
     lineage = Lineage(salt=None if reuse else uuid.uuid4().hex)
-    new = replace(_describe(config, lineage, base), tags=tuple(tags), is_queued=is_queued)
+    described = _describe(config, lineage, base, backend_reason=backend_reason)
+    new = replace(described, tags=tuple(tags), is_queued=is_queued)
     return _launch(root, new, plan_stages(config, lineage, base))
 
 
@@ -66,6 +73,7 @@ def resume_run(root: Path, run: RunRow, *, is_queued: bool = False) -> RunRow:
         LeaseHeldError: a live supervisor works on it.
         CheckpointError: the model folder has changed since.
     """
+    refuse_imported(run, "resume")
     if run.state == "done":
         return run
     _check_base(run)
@@ -99,12 +107,15 @@ def fork_run(
     Raises:
         ConfigError: the run has no such model, an override changes what lies before it, or nobody judged its pairs.
     """
+    refuse_imported(run, "fork")
     _check_base(run)
     config, lineage = prepare_fork(
         root, run, at=at, overrides=overrides, method=method, seed=seed, name=name, use_verdicts=use_verdicts
     )
+    config = resolve_reward_models(config)
     base = Base(Path(run.base_folder), run.base_digest)
-    new = replace(_describe(config, lineage, base), tags=tuple(tags), is_queued=is_queued)
+    described = _describe(config, lineage, base, backend_reason=choose_backend(config).reason)
+    new = replace(described, tags=tuple(tags), is_queued=is_queued)
     return _launch(root, replace(new, parent_run_id=run.run_id, fork_at=at), plan_stages(config, lineage, base))
 
 
@@ -138,18 +149,34 @@ def delete_run(root: Path, run: RunRow) -> None:
 
 def _resolve_base(config: RunConfig) -> Base:
     model = config.model
-    return resolve_base(model.kind, model.path, model.revision, configs_folder=find_configs_folder())
+    base = resolve_base(model.kind, model.path, model.revision, configs_folder=find_configs_folder())
+    check_base(config, base.folder)
+    return base
+
+
+def _check_room(root: Path, config: RunConfig, base: Base) -> None:
+    """Refuse a run whose first checkpoint would not fit; the training checks again for every one."""
+    if config.iterations or config.data.sft is not None:
+        shape = read_shape(base.folder)
+        check_room(Path(root), count_checkpoint_bytes(shape, config), "the first checkpoint")
 
 
 def _check_base(run: RunRow) -> None:
-    if compute_folder_digest(Path(run.base_folder)) != run.base_digest:
+    folder = Path(run.base_folder)
+    if not folder.is_dir():
+        commit = Base(folder, run.base_digest).commit
+        raise CheckpointError(
+            f"the model folder {folder} of {run.name} is gone",
+            hint=f"fetch commit {commit} into the hub's cache again (hf download)" if commit else "bring it back",
+        )
+    if compute_folder_digest(folder) != run.base_digest:
         raise CheckpointError(
             f"the model folder {run.base_folder} has changed since {run.name} was started",
             hint="bring the old files back, or start a new run",
         )
 
 
-def _describe(config: RunConfig, lineage: Lineage, base: Base) -> NewRun:
+def _describe(config: RunConfig, lineage: Lineage, base: Base, *, backend_reason: str) -> NewRun:
     return NewRun(
         name=config.name,
         method=config.method.name,
@@ -160,7 +187,9 @@ def _describe(config: RunConfig, lineage: Lineage, base: Base) -> NewRun:
         lineage_json=write_lineage(lineage),
         base_folder=str(base.folder),
         base_digest=base.digest,
-        provenance_json=json.dumps(describe_origin() | {"backend_reason": BACKEND_REASON}),
+        provenance_json=json.dumps(
+            describe_origin() | describe_model(config.model, base) | {"backend_reason": backend_reason}
+        ),
         reuse=lineage.salt is None,
     )
 

@@ -10,12 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from db.rows import RunRow
-from engine.artifacts import Base, check_model_folder
+from engine.artifacts import Base
+from engine.cluster import check_ray
 from engine.config.load import apply_overrides
 from engine.config.run import RunConfig
+from engine.config.scorers import ALL_MODELS
+from engine.config.tracking import check_trackers
 from engine.errors import ConfigError, find_nearest
+from engine.launchers import check_training
 from engine.plan import Segment, StageSpec, plan_run
-from engine.runtime.lineage import Lineage, read_lineage, read_segments
+from engine.runtime.lineage import Lineage, read_lineage, read_segments, refuse_imported
+from engine.runtime.model_checks import check_model
+from engine.runtime.reward_models import check_scorers
+from engine.runtime.sampling_backend import check_backend, resolve_backend
 from engine.runtime.verdicts import check_same_responses, freeze_verdicts
 from engine.tasks.check import check_data
 
@@ -27,14 +34,13 @@ def check_config(config: RunConfig) -> None:
         ConfigError, TaskError, CheckpointError: as ``start_run``.
     """
     _check_rewards(config)
+    check_scorers(config)
+    check_ray(config)
+    check_training(config)
+    check_backend(config)
+    check_trackers(config.report_to)
     check_data(config)
-    if config.model.path is not None and Path(config.model.path).is_dir():
-        check_model_folder(Path(config.model.path))
-
-
-def resolve_backend(config: RunConfig) -> RunConfig:
-    """Return the config with ``auto`` replaced by what is there."""
-    return config.model_copy(update={"sampling": config.sampling.model_copy(update={"backend": "hf"})})
+    check_model(config)
 
 
 def prepare_fork(
@@ -80,6 +86,7 @@ def plan_fork(
     Raises:
         ConfigError: as ``fork_run``.
     """
+    refuse_imported(run, "fork")
     last_iteration = _find_fork_point(run, at)
     segments = read_segments(run)
     own = segments[-1].config
@@ -95,6 +102,9 @@ def plan_fork(
             value=config.iterations,
         )
     _check_rewards(config)
+    check_scorers(config)
+    check_ray(config)
+    check_training(config)
     check_data(config)
     earlier = [s for s in segments if s.last_iteration is not None and s.last_iteration < last_iteration]
     covering = next(s for s in segments if s.last_iteration is None or s.last_iteration >= last_iteration)
@@ -110,7 +120,7 @@ def plan_stages(config: RunConfig, lineage: Lineage, base: Base) -> list[StageSp
 
 def _check_rewards(config: RunConfig) -> None:
     """Refuse a run whose every reward would be zero at t = 1."""
-    uses_implicit = "implicit:current" in config.method.aggregate.scorers
+    uses_implicit = not {"implicit:current", ALL_MODELS}.isdisjoint(config.method.aggregate.scorers)
     if config.data.sft is None and config.iterations and uses_implicit:
         raise ConfigError(
             "data.sft: none makes M1 equal to M0, so the implicit reward of M1 is 0 for every response and ranks none",
@@ -137,6 +147,12 @@ def _check_fork(own: RunConfig, config: RunConfig, at: str) -> None:
         raise ConfigError(
             f"a fork at {at} keeps its model and SFT, which lie before it",
             hint="start a new run to change model or sft",
+        )
+    if config.adapter != own.adapter:
+        raise ConfigError(
+            f"a fork at {at} keeps its adapter: {at} is M0 and that adapter, and training goes on with it",
+            hint="start a new run to change adapter",
+            key="adapter",
         )
     data = config.data
     if data.prompts == own.data.prompts and data.prompts_per_iteration != own.data.prompts_per_iteration:

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from db.labels import IMPORTED
 from db.rows import RunRow
 from engine.config.load import config_from_json, dump
+from engine.errors import ConfigError
 from engine.plan import JudgedPairs, Segment, StageSpec, plan_run
 from engine.records import PairVerdict
 
@@ -65,3 +67,16 @@ def plan_row(run: RunRow) -> list[StageSpec]:
     """Return the stages of a stored run."""
     lineage = read_lineage(run)
     return plan_run(read_segments(run), base_digest=run.base_digest, salt=lineage.salt, judged=lineage.judged)
+
+
+def refuse_imported(run: RunRow, what: str) -> None:
+    """Raise a ConfigError where a run was imported: it has neither models nor the settings that made it.
+
+    Args:
+        what: What was asked for, as "resume".
+    """
+    if IMPORTED in json.loads(run.provenance_json):
+        raise ConfigError(
+            f"{run.name} was imported from files: there is nothing to {what}",
+            hint="read, judge, compare and export it; a run of your own starts with `cream-tui run`",
+        )

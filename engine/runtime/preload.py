@@ -1,14 +1,20 @@
 """Imported once by the fork server, so that every stage's process starts with the heavy libraries in memory.
 
-Touches no CUDA: a process that has cannot fork children that use it.
+Touches no CUDA: a process that has cannot fork children that use it. ``preload_quantised`` is for runs with QLoRA.
 """
 
 from __future__ import annotations
 
-import trl.trainer.dpo_trainer
-import trl.trainer.sft_trainer  # noqa: F401
-from transformers.utils.logging import disable_progress_bar
+import sys
 
-import engine.stages.run  # noqa: F401
+from engine.compute.unused_libraries import QUANTISER, hide_unused
+
+hide_unused(is_quantised=QUANTISER in sys.modules)
+
+import trl.trainer.dpo_trainer  # noqa: E402
+import trl.trainer.sft_trainer  # noqa: E402, F401
+from transformers.utils.logging import disable_progress_bar  # noqa: E402
+
+import engine.stages.run  # noqa: E402, F401
 
 disable_progress_bar()

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,17 +18,25 @@ from db.paths import StorePaths
 from db.plan_reads import FinishedStage, KnownStage, find_free_name, read_finished_stages, read_known_stages
 from db.reading import open_reader
 from db.rows import RunRow
-from engine.artifacts import Base, ModelSize, find_base, measure_model
+from engine.artifacts import Base, find_base, find_context_length, measure_model, read_model_config
+from engine.backends import list_gpus
 from engine.config.load import config_from_json
 from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
 from engine.errors import ConfigError
 from engine.plan import StageSpec
-from engine.runtime.intent import plan_stages, resolve_backend
+from engine.runtime.intent import plan_stages
 from engine.runtime.lineage import Lineage
+from engine.runtime.memory import (
+    Lengths,
+    StageMemory,
+    count_checkpoint_bytes,
+    count_snapshot_bytes,
+    estimate_stages,
+    read_shape,
+)
+from engine.runtime.sampling_backend import choose_backend, resolve_backend
 
-# Of a snapshot: weights and Adam's two moments, all in float32.
-SNAPSHOT_BYTES_PER_PARAMETER = 12
 _MODEL_NUMBER = re.compile(r"\d+")
 
 
@@ -56,6 +64,8 @@ class RunPreview:
     n_prompts, n_responses: Those that would be sampled; of these stages none is computed yet.
     n_models: Checkpoints that would be written.
     checkpoint_bytes: All of them; snapshot_bytes: at most, while a training goes on; free_bytes: of the store's disk.
+    memory: The stage that takes most of it, at most; None where the model is not on this machine.
+    backend, backend_reason: What samples, and why.
     seconds: Of all stages; None where one is unknown.
     """
 
@@ -72,6 +82,9 @@ class RunPreview:
     checkpoint_bytes: int | None
     snapshot_bytes: int | None
     free_bytes: int
+    memory: StageMemory | None
+    backend: str
+    backend_reason: str
     seconds: float | None
 
     @property
@@ -86,9 +99,10 @@ def preview_run(root: Path, config: RunConfig, *, reuse: bool = True) -> RunPrev
     Raises:
         ConfigError, CheckpointError: A file or the model's folder cannot be read.
     """
-    config, model = resolve_backend(config), config.model
+    choice, config, model = choose_backend(config), resolve_backend(config), config.model
     base = find_base(model.kind, model.path, model.revision, configs_folder=find_configs_folder())
-    return preview_plan(root, config, base, Lineage(salt=None if reuse else "preview"))
+    preview = preview_plan(root, config, base, Lineage(salt=None if reuse else "preview"))
+    return replace(preview, backend_reason=choice.reason)
 
 
 def preview_fork(root: Path, run: RunRow, config: RunConfig, lineage: Lineage) -> RunPreview:
@@ -104,7 +118,6 @@ def preview_plan(root: Path, config: RunConfig, base: Base | None, lineage: Line
     clock = _Clock(finished)
     stages = tuple(_preview_stage(spec, known.get(spec.key), clock) for spec in specs)
     fresh = [spec for spec, stage in zip(specs, stages, strict=True) if stage.status in ("new", "begun")]
-    size = None if base is None else measure_model(base.folder)
     samples = [spec for spec in fresh if spec.name == "sample"]
     n_models = sum(spec.name == "train" for spec in fresh)
     n_responses = sum(spec.config.data.prompts_per_iteration * spec.config.sampling.n for spec in samples)
@@ -124,9 +137,12 @@ def preview_plan(root: Path, config: RunConfig, base: Base | None, lineage: Line
             for spec in samples
         ),
         n_models=n_models,
-        checkpoint_bytes=None if size is None else n_models * size.count_bytes(config.model.dtype),
-        snapshot_bytes=None if size is None else _count_snapshot_bytes(fresh, size),
+        checkpoint_bytes=None if base is None else n_models * _count_checkpoint_bytes(base.folder, config),
+        snapshot_bytes=None if base is None else _count_snapshot_bytes(fresh, base.folder, config),
+        memory=None if base is None else find_largest_stage(base.folder, config),
         free_bytes=find_free_bytes(root),
+        backend=config.sampling.backend,
+        backend_reason=choose_backend(config).reason,
         seconds=sum(known_seconds) if len(known_seconds) == len(seconds) else None,
     )
 
@@ -137,10 +153,24 @@ def find_free_bytes(root: Path) -> int:
     return shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.exists())).free
 
 
-def _count_snapshot_bytes(fresh: Sequence[StageSpec], size: ModelSize) -> int:
+def _count_checkpoint_bytes(folder: Path, config: RunConfig) -> int:
+    return count_checkpoint_bytes(read_shape(folder), config) + measure_model(folder).other_bytes
+
+
+def _count_snapshot_bytes(fresh: Sequence[StageSpec], folder: Path, config: RunConfig) -> int:
     """Return the bytes of two snapshots, since the next is whole before the last one goes; 0 without a training."""
     trains = any(spec.name == "train" for spec in fresh)
-    return 2 * SNAPSHOT_BYTES_PER_PARAMETER * size.n_parameters if trains else 0
+    return 2 * count_snapshot_bytes(read_shape(folder), config) if trains else 0
+
+
+def find_largest_stage(folder: Path, config: RunConfig) -> StageMemory | None:
+    """Return the stage that takes most memory, if texts are as long as the settings and the model allow."""
+    limit = find_context_length(read_model_config(folder)) or config.data.max_prompt_tokens
+    prompt = max(1, min(config.data.max_prompt_tokens, limit - config.sampling.max_new_tokens))
+    lengths = Lengths(prompt, prompt if config.evaluation.tasks else 0, min(limit, config.sft.max_length))
+    device = "cuda" if config.resources.device != "cpu" and list_gpus() else "cpu"
+    stages = estimate_stages(config, read_shape(folder), lengths, device=device)
+    return max(stages, key=lambda stage: stage.total, default=None)
 
 
 def _read_store(
@@ -193,8 +223,8 @@ def _classify(label: str, config: RunConfig) -> tuple[tuple[object, ...], float]
         return (kind, source), config.sft.epochs * (data.sft_examples or 1)
     if kind.startswith("evaluate"):
         evaluation = config.evaluation
-        tasks = evaluation.tasks if evaluation.items is None else None
-        return (kind, tasks), len(evaluation.tasks) * (evaluation.items or 1)
+        tasks = evaluation.preference_sets if "preference" in kind else evaluation.tasks
+        return (kind, tasks if evaluation.items is None else None), len(tasks) * (evaluation.items or 1)
     factor = {"sample": config.sampling.n, "score": config.sampling.n, "train": config.training.epochs}
     return (kind,), data.prompts_per_iteration * factor.get(kind.split()[0], 1)
 

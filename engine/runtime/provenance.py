@@ -10,7 +10,26 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("cream-tui", "torch", "transformers", "trl", "datasets", "scipy", "numpy", "tokenizers", "sqlmodel")
+from engine.artifacts import Base
+from engine.config.model import ModelConfig
+
+PACKAGES = (
+    "cream-tui",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "safetensors",
+    "tokenizers",
+    "huggingface_hub",
+    "vllm",
+    "scipy",
+    "numpy",
+    "sqlmodel",
+)
 
 
 def describe_origin() -> dict[str, object]:
@@ -24,6 +43,11 @@ def describe_origin() -> dict[str, object]:
         "n_cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
     }
+
+
+def describe_model(model: ModelConfig, base: Base) -> dict[str, object]:
+    """Return which model M0 is: the name that was asked for, and the commit of the hub that it turned out to be."""
+    return {"model": {"name": model.path or model.kind, "revision": model.revision, "commit": base.commit}}
 
 
 def _find_version(package: str) -> str | None:

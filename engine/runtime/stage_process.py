@@ -7,6 +7,7 @@ SIGKILL, since a single training step may outlast any check between batches.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import resource
 import sys
@@ -102,6 +103,8 @@ def _send_output_to(log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("engine").setLevel(logging.INFO)
 
 
 def _end_with_supervisor() -> None:

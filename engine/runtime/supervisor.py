@@ -44,15 +44,18 @@ from db.writes import (
 from engine.errors import BackendError, CreamError, ExitCode, Interrupted
 from engine.plan import StageSpec, StageTask
 from engine.runtime.lineage import plan_row
+from engine.runtime.mirror import start_mirrors
 from engine.runtime.process import HEARTBEAT_S, build_lease, is_alive, name_signal, read_slots
 from engine.runtime.stage_process import StageOutcome, report_import, run_stage_process
 from engine.runtime.usage import SAMPLE_S, UsageMeter
 
-PRELOAD = "engine.runtime.preload"
+PRELOAD, PRELOAD_QUANTISED = "engine.runtime.preload", "engine.runtime.preload_quantised"
 POLL_S = 0.05
 WAIT_S = 0.2
 TURN_S = 0.3
 STOP_GRACE_S = 5.0
+TERM_WAIT_S = 1.0
+TERMINATED = (-signal.SIGTERM, 255)  # 255: the fork server has ended too, and cannot tell how its child did
 SHRINKS = (1, 2, 4)  # tried in turn when memory runs out
 
 
@@ -72,6 +75,7 @@ class Supervisor:
         try:
             self._wait_for_turn()
             threading.Thread(target=self._keep_usage, daemon=True).start()
+            start_mirrors(self.store.paths.root, self.run)
             specs = plan_row(self.run)
             self._check_plan(specs)
             self._run_all(specs, self._start_fork_server())
@@ -150,10 +154,13 @@ class Supervisor:
         """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # trl would tell the hub of every training
+        adapter = json.loads(self.run.config_json).get("adapter")
+        preload = PRELOAD_QUANTISED if adapter and adapter["kind"] == "qlora" else PRELOAD
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([PRELOAD])
+        context.set_forkserver_preload([preload])
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=report_import, args=(PRELOAD, sender))
+        process = context.Process(target=report_import, args=(preload, sender))
         process.start()
         sender.close()
         while not receiver.poll(POLL_S):
@@ -272,6 +279,9 @@ class Supervisor:
         if self.stop.is_set():
             return StageOutcome(ExitCode.INTERRUPTED, None)
         code = process.exitcode or 0
+        # Who ends a whole job signals its processes in any order; our own TERM may be a moment behind the worker's.
+        if code in TERMINATED and self.stop.wait(TERM_WAIT_S):
+            return StageOutcome(ExitCode.INTERRUPTED, None)
         cause = f"killed by {name_signal(code)}" if code < 0 else f"ended with exit code {code}"
         hint = "; the system may have run out of memory" if code == -signal.SIGKILL else ""
         return StageOutcome(ExitCode.UNEXPECTED, f"the stage's process was {cause}{hint}\nthe log: {log}")

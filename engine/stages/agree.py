@@ -22,10 +22,8 @@ ANCHOR = f"mean_loglik:{BASE}"
 def run_agree(context: StageContext) -> None:
     """Write one row per prompt and comparison, and their means."""
     samples = context.read_samples()
-    roles = [role for role in ("score", "oracle", "random") if role in context.spec.inputs]
     scores: dict[tuple[str, str, int], float | None] = {
-        (row.scorer, row.prompt_id, row.k): row.score
-        for row in read_scores(context.reader, [context.get_input_id(role) for role in roles])
+        (row.scorer, row.prompt_id, row.k): row.score for row in read_scores(context.reader, context.list_score_ids())
     }
     comparisons = _list_comparisons(context)
     n_total = len(samples.groups) * len(comparisons)

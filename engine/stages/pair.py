@@ -15,7 +15,7 @@ from engine.method.confidence import UNDEFINED_AGREEMENT, Confidence, UndefinedC
 from engine.method.correction import Correction, correct_pair
 from engine.method.pairing import select_pair
 from engine.method.statistics import compute_label_accuracy
-from engine.plan import name_scorers
+from engine.plan import list_scorers, name_scorers
 from engine.records import PairVerdict
 from engine.stages.agree import name_measure
 from engine.stages.context import Samples, StageContext
@@ -55,11 +55,9 @@ def run_pair(context: StageContext) -> None:
 
 def _aggregate(context: StageContext, samples: Samples) -> dict[str, list[float | None]]:
     method = context.config.method
-    names = name_scorers(context.config, context.spec.iteration)
-    wanted = [name for role in method.aggregate.scorers if (name := names[role]) is not None]
-    roles = [role for role in ("score", "oracle", "random") if role in context.spec.inputs]
-    stage_ids = [context.get_input_id(role) for role in roles]
-    scores = {(row.scorer, row.prompt_id, row.k): row.score for row in read_scores(context.reader, stage_ids)}
+    wanted = list_scorers(context.config, context.spec.iteration, method.aggregate.scorers)
+    rows = read_scores(context.reader, context.list_score_ids())
+    scores = {(row.scorer, row.prompt_id, row.k): row.score for row in rows}
     return {
         prompt_id: compute_rewards(
             {name: [scores[name, prompt_id, response.k] for response in group] for name in wanted},
@@ -97,7 +95,7 @@ def _compute_confidence(
         )
     except UndefinedConfidence as error:
         raise TrainingError(
-            f"iteration {context.spec.iteration}: {error}",
+            f"iteration {context.spec.iteration}: {error}" + _list_missing(context),
             hint="the responses of each prompt are all equal (raise sampling.temperature or n), or training left the "
             "model as it was (metric changed_share: raise the learning rate, or use model.dtype: float32)",
         ) from error
@@ -177,8 +175,20 @@ def _explain_no_pairs(context: StageContext, pairs: Sequence[PairRow]) -> Traini
     reasons = [pair.skip_reason or "" for pair in pairs]
     counts = ", ".join(f"{reason}: {reasons.count(reason)}" for reason in sorted(set(reasons)))
     return TrainingError(
-        f"iteration {context.spec.iteration} has no pair to train on ({counts} of {len(pairs)} prompts)",
+        f"iteration {context.spec.iteration} has no pair to train on ({counts} of {len(pairs)} prompts)"
+        + _list_missing(context),
         hint="more diverse responses (sampling.temperature, sampling.n) or other scorers may help",
+    )
+
+
+def _list_missing(context: StageContext) -> str:
+    """Return a line for each scorer of the method that left responses without a score: how many, and why."""
+    wanted = list_scorers(context.config, context.spec.iteration, context.config.method.scorers)
+    rows = [row for row in read_scores(context.reader, context.list_score_ids()) if row.scorer in wanted]
+    n_total = Counter(row.scorer for row in rows)
+    missing = Counter((row.scorer, row.missing_reason) for row in rows if row.missing_reason is not None)
+    return "".join(
+        f"\n{scorer}: {reason}, {n} of {n_total[scorer]} responses" for (scorer, reason), n in sorted(missing.items())
     )
 
 

@@ -29,5 +29,6 @@ def run_stage(task: StageTask) -> int | None:
     """Run a stage to its end; return the peak GPU memory in bytes, None without a GPU."""
     torch.set_num_threads(task.spec.config.resources.threads)
     context = StageContext(task)
-    STAGES[task.spec.name](context)
+    with context.exits:
+        STAGES[task.spec.name](context)
     return torch.cuda.max_memory_allocated() if context.device.type == "cuda" else None

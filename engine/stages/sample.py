@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from db.rows import MetricRow, PromptRow, ResponseRow, SampledPromptRow
-from engine.compute.build import build_sampler
+from engine.compute.build import build_group_decoding
 from engine.compute.prompts import check_context, decode_response, encode_prompt
 from engine.errors import SamplingError
 from engine.records import EncodedPrompt, Prompt, SampledResponse
 from engine.stages.context import StageContext
-from engine.stages.data import build_prompt_row, load_prompts
+from engine.stages.data import build_prompt_row, load_share
 from engine.tasks.sources import verify
 
 
@@ -21,7 +21,8 @@ def run_sample(context: StageContext) -> None:
     """Sample what is not sampled yet, one batch a transaction."""
     config = context.config
     tokenizer = context.load_tokenizer()
-    prompts = {p.prompt_id: p for p in load_prompts(config, context.spec.iteration)}
+    share = load_share(config, context.spec.iteration)
+    prompts = {p.prompt_id: p for p in share.prompts}
     encoded = [EncodedPrompt(p.prompt_id, encode_prompt(tokenizer, p.messages)) for p in prompts.values()]
     fitting = [p for p in encoded if len(p.token_ids) <= config.data.max_prompt_tokens]
     if not fitting:
@@ -31,26 +32,30 @@ def run_sample(context: StageContext) -> None:
             hint="raise data.max_prompt_tokens",
         )
     context.write(_build_prompt_rows(encoded, prompts, config.data.max_prompt_tokens))
-    model = context.load_model(f"M{context.spec.iteration}")
-    check_context(model, fitting, max_new_tokens=config.sampling.max_new_tokens, key="sampling.max_new_tokens")
-    sampler = build_sampler(model, tokenizer, context.spec, context.task.shrink)
+    decoding = build_group_decoding(context.outline, context.spec, context.task.shrink)
+    check_context(
+        context.outline.context, fitting, max_new_tokens=decoding.max_new_tokens, key="sampling.max_new_tokens"
+    )
     # Only whole batches are ever committed, so what is there already is left out batch by batch.
     done = context.read_sampled()
     n_total, n_done, n_tokens = len(fitting) * config.sampling.n, len(done), sum(len(r.token_ids) for r in done)
     finished = {response.prompt_id for response in done}
     context.write([], n_done=n_done, n_total=n_total, unit="responses", n_tokens=n_tokens)
-    batches = [b for b in sampler.plan_batches(fitting) if any(prompt.prompt_id not in finished for prompt in b)]
-    for sampled in sampler.sample_batches(batches):
-        if not all(math.isfinite(response.sampled_logprob) for response in sampled):
-            raise SamplingError(
-                "the model's log-probabilities are not finite",
-                hint="try model.dtype: float32; else the weights are broken",
-            )
-        rows = _build_response_rows(sampled, prompts, tokenizer)
-        n_done, n_tokens = n_done + len(rows), n_tokens + sum(row.n_tokens for row in rows)
-        context.write(rows, n_done=n_done, n_tokens=n_tokens)
+    batches = [b for b in decoding.plan_batches(fitting) if any(prompt.prompt_id not in finished for prompt in b)]
+    with context.open_sampler(f"M{context.spec.iteration}", decoding) as sampler:
+        for sampled in sampler.sample_batches(batches):
+            if not all(math.isfinite(response.sampled_logprob) for response in sampled):
+                raise SamplingError(
+                    "the model's log-probabilities are not finite",
+                    hint="try model.dtype: float32; else the weights are broken",
+                )
+            rows = _build_response_rows(sampled, prompts, tokenizer)
+            n_done, n_tokens = n_done + len(rows), n_tokens + sum(row.n_tokens for row in rows)
+            context.write(rows, n_done=n_done, n_tokens=n_tokens)
     responses = context.read_sampled()
-    context.write(_build_metrics(responses, n_prompts=len(fitting), n_skipped=len(encoded) - len(fitting)))
+    repeated = [MetricRow("n_repeated_prompts", 0, float(share.n_repeated))] if share.n_repeated else []
+    metrics = _build_metrics(responses, n_prompts=len(fitting), n_skipped=len(encoded) - len(fitting))
+    context.write([*metrics, *repeated])
 
 
 def _build_prompt_rows(

@@ -7,21 +7,21 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
-
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from pathlib import Path
 
 from db.queries import read_checkpoint, read_pairs, read_run_metrics, read_scores
 from db.rows import CheckpointRow, MetricRow, PairRow, ScoreRow
-from engine.artifacts import compute_folder_digest
-from engine.compute.build import build_optimiser_settings
+from engine.artifacts import check_room, compute_folder_digest, measure_model
+from engine.compute.build import build_adapter_settings, build_optimiser_settings
 from engine.compute.logprobs import compute_sum_logprobs
-from engine.compute.models import compute_changed_share, save_model
-from engine.compute.prompts import encode_example, find_end_token_ids
-from engine.compute.train_dpo import train_preference
-from engine.compute.train_sft import train_sft
+from engine.compute.models import compute_changed_share
+from engine.compute.prompts import encode_example
+from engine.compute.train_job import Examples, TrainJob, run_job
+from engine.compute.train_launch import launch_job
 from engine.compute.training import fsync
-from engine.errors import CheckpointError, TaskError, TrainingError
+from engine.config.model import ModelConfig
+from engine.errors import CheckpointError, Interrupted, TaskError, TrainingError
+from engine.launchers import find_launcher
 from engine.plan import BASE
 from engine.records import PreferencePair, TokenSequence
 from engine.stages.context import Samples, StageContext
@@ -34,28 +34,82 @@ def run_train(context: StageContext) -> None:
     """Train the next model and publish it; from the newest snapshot where an earlier attempt left one."""
     if read_checkpoint(context.reader, context.task.stage_id) is not None:
         return  # an earlier attempt ended between publishing and being counted as done
-    # A half-precision model is trained on float32 weights under autocast: an update of 1e-6 is lost in bfloat16.
-    parent = BASE if context.spec.part == "sft" else f"M{context.spec.iteration}"
-    model = context.load_model(parent, dtype="float32").train()
-    tokenizer = context.load_tokenizer()
     context.work_folder.mkdir(parents=True, exist_ok=True)
+    is_sft = context.spec.part == "sft"
+    # Before the trained model is in memory: a pass of the reference needs one of its own.
+    examples: Examples = _encode_examples(context) if is_sft else _list_fitting_pairs(context)
+    check_training_room(context, len(examples))
+    launcher = find_launcher(context.config.resources)
+    job = _describe_job(context, n_processes=1 if launcher is None else launcher.n_processes)
+    staging = Path(job.output_folder)
+    shutil.rmtree(staging, ignore_errors=True)
     recorder = _StepRecorder(context)
-    if context.spec.part == "sft":
-        _train_sft(context, model, tokenizer, recorder)
+    if launcher is None:
+        run_job(job, examples, device=context.device, on_step=recorder.record)
     else:
-        _train_preference(context, model, tokenizer, recorder)
+        launch_job(
+            job,
+            examples,
+            launcher_file=launcher.file,
+            device=context.device.type,
+            threads=context.config.resources.threads,
+            on_step=recorder.record,
+        )
     recorder.commit()
     context.write(_summarise_margin(context))
-    _publish(context, model, tokenizer, parent)
+    _publish(context, staging, Path(job.parent_folder))
 
 
-def _train_sft(
-    context: StageContext, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recorder: _StepRecorder
-) -> None:
-    sft = context.config.sft
-    ends = find_end_token_ids(model, tokenizer)
+def check_training_room(context: StageContext, n_examples: int) -> None:
+    """Refuse to begin a training whose snapshots and checkpoint the disk has no room for; an adapter's are small.
+
+    Raises:
+        Interrupted: names what is needed; a resume goes on from here.
+    """
+    config = context.config
+    settings = config.sft if context.spec.part == "sft" else config.training
+    if config.adapter is not None:
+        return
+    size = measure_model(Path(context.task.base_folder))
+    n_steps = settings.epochs * n_examples / settings.batch_size
+    # The next snapshot is whole before the last one goes.
+    snapshots = 2 * size.snapshot_bytes if n_steps > settings.snapshot_every else 0
+    n_bytes = size.count_bytes(config.model.dtype) + snapshots
+    check_room(context.work_folder, n_bytes, "the checkpoint and its snapshots", error=Interrupted)
+
+
+def _describe_job(context: StageContext, *, n_processes: int) -> TrainJob:
+    config, is_sft = context.config, context.spec.part == "sft"
+    base = Path(context.task.base_folder)
+    parent = context.find_model_folder(BASE if is_sft else f"M{context.spec.iteration}")
+    return TrainJob(
+        base_folder=str(base),
+        base_name=_name_base(config.model),
+        parent_folder=str(parent),
+        adapter=build_adapter_settings(config.adapter),
+        dtype=config.model.dtype,
+        settings=build_optimiser_settings(
+            config.sft if is_sft else config.training,
+            seed=context.spec.seed,
+            shrink=context.task.shrink,
+            n_processes=n_processes,
+            is_on_gpu=context.device.type == "cuda",
+        ),
+        beta=None if is_sft else config.training.beta,
+        work_folder=str(context.work_folder),
+        output_folder=str(context.work_folder / "staging"),
+    )
+
+
+def _name_base(model: ModelConfig) -> str:
+    """Return what an adapter's config calls M0: its name on the hub; a folder's path is no name for another machine."""
+    return BASE if model.path is None or Path(model.path).is_absolute() else model.path
+
+
+def _encode_examples(context: StageContext) -> list[TokenSequence]:
+    sft, tokenizer = context.config.sft, context.load_tokenizer()
     examples = [
-        encode_example(tokenizer, example.messages, example.response, end_token_ids=ends)
+        encode_example(tokenizer, example.messages, example.response, end_token_ids=context.outline.end_token_ids)
         for example in load_examples(context.config)
     ]
     fitting = [example for example in examples if len(example) <= sft.max_length]
@@ -67,38 +121,18 @@ def _train_sft(
             MetricRow("n_skipped_examples", 0, float(len(examples) - len(fitting))),
         ]
     )
-    train_sft(
-        model,
-        tokenizer,
-        fitting,
-        settings=build_optimiser_settings(sft, seed=context.spec.seed, shrink=context.task.shrink),
-        dtype=context.config.model.dtype,
-        work_folder=context.work_folder,
-        on_step=recorder.record,
-    )
+    return fitting
 
 
-def _train_preference(
-    context: StageContext, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recorder: _StepRecorder
-) -> None:
-    training = context.config.training
-    pairs = _build_pairs(context)
+def _list_fitting_pairs(context: StageContext) -> list[PreferencePair]:
+    training, pairs = context.config.training, _build_pairs(context)
     fitting = [
         pair for pair in pairs if len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) <= training.max_length
     ]
     context.write([MetricRow("n_too_long_pairs", 0, float(len(pairs) - len(fitting)))])
     if not fitting:
         raise TrainingError(f"all {len(pairs)} pairs exceed training.max_length = {training.max_length} tokens")
-    train_preference(
-        model,
-        tokenizer,
-        fitting,
-        beta=training.beta,
-        settings=build_optimiser_settings(training, seed=context.spec.seed, shrink=context.task.shrink),
-        dtype=context.config.model.dtype,
-        work_folder=context.work_folder,
-        on_step=recorder.record,
-    )
+    return fitting
 
 
 def _build_pairs(context: StageContext) -> list[PreferencePair]:
@@ -141,6 +175,8 @@ def _read_reference_logprobs(
     if setting == "sft":
         model = context.load_model("M1")
         values = compute_sum_logprobs(model, list(sides.values()), batch_tokens=context.config.scoring.batch_tokens)
+        del model
+        context.free_memory()
         return dict(zip(sides, values, strict=True))
     scorer = f"implicit:M{context.spec.iteration}"
     scores: dict[tuple[str, int], ScoreRow] = {
@@ -154,16 +190,16 @@ def _read_reference_logprobs(
     return {side: value for side, value in found.items() if value is not None}
 
 
-def _publish(context: StageContext, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parent: str) -> None:
-    """Save under work, name by content, rename, then write the row; a folder of the same digest is kept."""
-    staging = context.work_folder / "staging"
-    shutil.rmtree(staging, ignore_errors=True)
-    save_model(model.to(getattr(torch, context.config.model.dtype)), tokenizer, staging)
-    digest = compute_folder_digest(staging)
-    parent_folder = context.find_model_folder(parent)
-    parent_digest = compute_folder_digest(parent_folder)
-    changed_share = compute_changed_share(staging, parent_folder)
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+def _publish(context: StageContext, staging: Path, parent_folder: Path) -> None:
+    """Name the trained model by its content, rename it, then write the row; a folder of the same digest is kept.
+
+    Its parameters are those in the folder: of an adapter alone, where one was trained.
+    """
+    digest, parent_digest = compute_folder_digest(staging), compute_folder_digest(parent_folder)
+    measures: list[MetricRow] = []
+    if context.config.adapter is None:  # an adapter is float32 and forgets no update, however small
+        measures.append(MetricRow("changed_share", 0, compute_changed_share(staging, parent_folder)))
+    n_parameters = measure_model(staging).n_parameters
     manifest = {"digest": digest, "parent": parent_digest, "model": context.spec.label, "stage": context.spec.key}
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=1))
     for path in staging.iterdir():
@@ -178,12 +214,7 @@ def _publish(context: StageContext, model: PreTrainedModel, tokenizer: PreTraine
     fsync(folder.parent)
     n_bytes = sum(path.stat().st_size for path in folder.iterdir())
     relative = folder.relative_to(context.store.paths.root).as_posix()
-    context.write(
-        [
-            CheckpointRow(digest, parent_digest, relative, n_parameters, n_bytes),
-            MetricRow("changed_share", 0, changed_share),
-        ]
-    )
+    context.write([CheckpointRow(digest, parent_digest, relative, n_parameters, n_bytes), *measures])
     shutil.rmtree(context.work_folder, ignore_errors=True)
 
 

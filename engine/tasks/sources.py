@@ -1,28 +1,29 @@
-"""Prompts, demonstrations and evaluation items from the sandbox or JSONL files.
+"""Prompts, demonstrations and evaluation items from the sandbox or from rows of files and data sets.
 
-A line holds ``prompt`` (text) or ``messages`` ([{role, content}, ...]); prompts may have an ``answer``, demonstrations
-have a ``response`` or end with an assistant message. The main path enters at ``read_jsonl``, ``parse_prompts`` and
+A row holds ``prompt`` (text) or chat ``messages``; prompts may have an ``answer``, demonstrations have a ``response``
+or end with an assistant message. The main path enters at ``read_source_rows``, ``parse_prompts`` and
 ``parse_examples``; rows of a ``datasets`` source are parsed by the same functions.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.config.data import ColumnsConfig, SourceConfig
 from engine.errors import TaskError
 from engine.keys import compute_key
 from engine.records import Message, Prompt, SftExample
-from engine.tasks import answers, sandbox
+from engine.tasks import answers, choices, sandbox
+from engine.tasks.files import PlacedRow, read_rows
 
 SANDBOX = "sandbox"
 EXACT = "exact"
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _ROLES = ("system", "user", "assistant")
+_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
+_TEXT_KEYS = {"prompt", "messages", "conversations"}
 
 
 def read_sandbox_prompts(seed: int, stream: str, n: int) -> list[Prompt]:
@@ -47,41 +48,35 @@ def build_prompt(messages: tuple[Message, ...], *, answer: str | None, task: str
     return Prompt("p" + compute_key("prompt", turns, answer, task)[:12], messages, answer, task)
 
 
-def read_jsonl(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return every row with its place, ``FILE, line N``; blank lines are passed over.
+def read_source_rows(source: SourceConfig, key: str) -> list[PlacedRow]:
+    """Return the rows of a file with their columns under our names; ``key`` names the source in the configuration.
 
     Raises:
-        TaskError: no such file, no rows, or a line that is no JSON object; names file and line.
+        TaskError: the file, a row or a column is missing or broken; names file and row.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise TaskError(f"{path} does not exist", hint="check the path in the config") from error
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path} is not UTF-8 (byte {error.start})", hint="save it as UTF-8") from error
-    except OSError as error:
-        raise TaskError(f"cannot read {path}: {error.strerror}") from error
-    rows: list[tuple[str, Mapping[str, Any]]] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"{place}: not valid JSON: {error.msg} at column {error.colno}") from error
-        except (RecursionError, ValueError) as error:
-            raise TaskError(f"{place}: not readable as JSON: nested too deeply, or a number too long") from error
-        if not isinstance(row, dict):
-            raise TaskError(f"{place}: expected a JSON object, found {type(row).__name__}")
-        _refuse_surrogates(place, line)
-        rows.append((place, row))
-    if not rows:
-        raise TaskError(f"{path} holds no rows", hint='write one JSON object per line, such as {"prompt": "..."}')
-    return rows
+    return name_columns(read_rows(Path(source.path)), source.columns, key)
 
 
-def parse_prompts(rows: Iterable[tuple[str, Mapping[str, Any]]], *, need_answer: bool = False) -> list[Prompt]:
+def name_columns(rows: Iterable[PlacedRow], columns: ColumnsConfig, key: str) -> list[PlacedRow]:
+    """Return the rows with what ``columns`` maps under our names.
+
+    Raises:
+        TaskError: a row has no such column; names row, column and setting.
+    """
+    named = columns.list_named()
+    if not named:
+        return list(rows)
+    has_text = any(field in _TEXT_KEYS for field, _ in named)
+    dropped = _TEXT_KEYS if has_text else set()  # what is mapped says what the text is
+    found: list[PlacedRow] = []
+    for place, row in rows:
+        kept = {name: value for name, value in row.items() if name not in dropped}
+        mapped = {field: _find_column(place, row, column, f"{key}.columns.{field}") for field, column in named}
+        found.append((place, kept | mapped))
+    return found
+
+
+def parse_prompts(rows: Iterable[PlacedRow], *, need_answer: bool = False) -> list[Prompt]:
     """Return the distinct prompts of the rows, first occurrence kept.
 
     Raises:
@@ -89,7 +84,7 @@ def parse_prompts(rows: Iterable[tuple[str, Mapping[str, Any]]], *, need_answer:
     """
     found: dict[str, Prompt] = {}
     for place, row in rows:
-        messages = _parse_messages(place, row)
+        messages = _parse_row(place, row)
         if messages[-1].role == "assistant":
             raise TaskError(f"{place}: messages end with the assistant; a prompt ends with the user")
         answer = row.get("answer")
@@ -105,7 +100,7 @@ def parse_prompts(rows: Iterable[tuple[str, Mapping[str, Any]]], *, need_answer:
     return list(found.values())
 
 
-def parse_examples(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[SftExample]:
+def parse_examples(rows: Iterable[PlacedRow]) -> list[SftExample]:
     """Return the demonstrations of the rows.
 
     Raises:
@@ -113,7 +108,7 @@ def parse_examples(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[SftExa
     """
     examples: list[SftExample] = []
     for place, row in rows:
-        messages = _parse_messages(place, row)
+        messages = _parse_row(place, row)
         response = row.get("response")
         if response is None and messages[-1].role == "assistant" and len(messages) > 1:
             messages, response = messages[:-1], messages[-1].content
@@ -123,63 +118,78 @@ def parse_examples(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[SftExa
     return examples
 
 
-def slice_iteration(prompts: Sequence[Prompt], *, iteration: int, n: int) -> list[Prompt]:
-    """Return the prompts of iteration ``iteration`` >= 1, fresh ones each time.
-
-    Mixed by their ids, whatever their order in the file: every seed and every fork sees the same split.
-    """
-    mixed = sorted(prompts, key=lambda prompt: prompt.prompt_id)
-    return mixed[(iteration - 1) * n : iteration * n]
-
-
-def check_enough(n_prompts: int, *, iterations: int, n: int) -> None:
-    """Raise a TaskError where ``iterations`` of ``n`` fresh prompts need more than there are."""
-    if n_prompts < iterations * n:
-        raise TaskError(
-            f"data.prompts holds {n_prompts} distinct prompts; {iterations} iterations of "
-            f"data.prompts_per_iteration = {n} need {iterations * n}",
-            hint=f"set data.prompts_per_iteration to at most {n_prompts // iterations}, or fewer iterations",
-        )
-
-
 def verify(prompt: Prompt, response: str) -> tuple[str | None, bool | None]:
     """Return the extracted answer and whether it is right; the latter None where the gold answer is unknown."""
     if prompt.answer is None:
         return answers.extract_answer(response), None
     if prompt.task == SANDBOX:
         return sandbox.extract_answer(response), sandbox.is_correct(response, prompt.answer)
+    if prompt.task == choices.CHOICE:
+        return choices.verify_choice(prompt, response)
     extracted = answers.extract_answer(response)
     return extracted, answers.is_equal_answer(extracted, prompt.answer)
 
 
-def _refuse_surrogates(place: str, line: str) -> None:
-    if not _SURROGATE.search(line):
-        return
-    try:
-        json.dumps(json.loads(line), ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise TaskError(f"{place}: half a surrogate pair ({error.object[error.start]!r}) is no text") from error
+def normalise_answer(prompt: Prompt, response: str) -> str | None:
+    """Return the response's answer in one spelling for all that count as equal; None where none is found."""
+    extracted, _ = verify(prompt, response)
+    if extracted is None or prompt.task in (SANDBOX, choices.CHOICE):
+        return extracted
+    return answers.normalise_answer(extracted)
 
 
-def _parse_messages(place: str, row: Mapping[str, Any]) -> tuple[Message, ...]:
-    prompt, messages = row.get("prompt"), row.get("messages")
-    if isinstance(prompt, list) and messages is None:
-        prompt, messages = None, prompt
-    if messages is None:
-        if not isinstance(prompt, str) or not prompt.strip():
-            if prompt is not None:
-                raise TaskError(f"{place}: prompt must be text that is not empty")
-            found = ", ".join(sorted(map(str, row))) or "none"
-            raise TaskError(f"{place}: neither prompt nor messages (keys found: {found})")
-        return (Message("user", prompt),)
+def parse_messages(place: str, messages: object) -> tuple[Message, ...]:
+    """Return chat messages of the shapes {role, content} and {from, value}.
+
+    Raises:
+        TaskError: they are none; names the place.
+    """
     if not isinstance(messages, list) or not messages:
         raise TaskError(f"{place}: messages must be a list with at least one {{role, content}}")
     return tuple(_parse_message(place, message) for message in messages)
 
 
+def _find_column(place: str, row: Mapping[str, Any], column: str, key: str) -> Any:
+    """Return the value at a column, or at the nested one that its dots lead to."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            raise TaskError(f"{place}: no column {column}, which {key} names (columns found: {list_names(row)})")
+    return value
+
+
+def _parse_row(place: str, row: Mapping[str, Any]) -> tuple[Message, ...]:
+    prompt, messages = row.get("prompt"), row.get("messages")
+    if messages is None:
+        messages = prompt if isinstance(prompt, list) else row.get("conversations") if prompt is None else None
+    if messages is not None:
+        return parse_messages(place, messages)
+    if "prompt" not in row:
+        raise TaskError(
+            f"{place}: neither prompt nor messages (keys found: {list_names(row)})",
+            hint="name the column in the source's columns, as {path: FILE, columns: {prompt: question}}",
+        )
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise TaskError(f"{place}: prompt must be text that is not empty")
+    return (Message("user", prompt),)
+
+
 def _parse_message(place: str, message: object) -> Message:
+    if isinstance(message, dict) and "from" in message and "role" not in message:
+        message = {"role": _SHAREGPT_ROLES.get(message["from"], message["from"]), "content": message.get("value")}
     if not isinstance(message, dict) or not isinstance(message.get("content"), str):
         raise TaskError(f"{place}: each of messages needs a role and a content that is text")
     if message.get("role") not in _ROLES:
         raise TaskError(f"{place}: the role of a message is one of {', '.join(_ROLES)}, not {message.get('role')!r}")
     return Message(message["role"], message["content"])
+
+
+def list_names(row: Mapping[str, Any]) -> str:
+    """Return the names of a row's columns for a message."""
+    return ", ".join(sorted(map(str, row))) or "none"

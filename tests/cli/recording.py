@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 from db import writes
 from db.queries import open_reader, read_run_stages
@@ -106,6 +107,7 @@ class Recorder:
         is_live: bool = False,
         base: tuple[str, str] = BASE,
         seed: int = 0,
+        turns: dict[str, list[dict[str, str]]] | None = None,
     ) -> RunRow:
         """Record a run up to the stage ``last_label``, else to its end; its supervisor is gone, or this process."""
         run = writes.create_run(
@@ -120,6 +122,7 @@ class Recorder:
             )
             if claim.status == "claimed":
                 rows = _build_rows(stage.name, stage.label, stage.iteration, texts, accuracies)
+                rows = [_give_turns(row, turns or {}) for row in rows]
                 attempt = writes.start_attempt(self.store, stage.stage_id, run.run_id)
                 writes.write_stage_rows(
                     self.store, stage.stage_id, lease.token, rows, n_done=len(rows), n_total=len(rows), unit="rows"
@@ -137,6 +140,12 @@ class Recorder:
             return read_run_stages(connection, run_id)
         finally:
             connection.close()
+
+
+def _give_turns(row: StageDataRow, turns: dict[str, list[dict[str, str]]]) -> StageDataRow:
+    if isinstance(row, PromptRow) and row.prompt_id in turns:
+        return replace(row, messages_json=json.dumps(turns[row.prompt_id]))
+    return row
 
 
 def _build_rows(

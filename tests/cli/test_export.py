@@ -8,9 +8,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from recording import NASTY
 
@@ -158,3 +160,33 @@ def test_a_missing_folder_is_named_by_the_file_that_was_asked_for(tmp_path: Path
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(target, ["a"])
     assert caught.value.filename == str(target)
+
+
+@pytest.mark.parametrize("what", sorted(EXPORT_COLUMNS))
+def test_parquet_holds_what_csv_holds_with_types(call: Callable, nasty_root: Path, tmp_path: Path, what: str) -> None:
+    """The raw rows are the oracle: flags, numbers, times and lists come back as such, a missing value as null."""
+    file = tmp_path / "rows.parquet"
+    assert call("export", "a", "--what", what, "-o", str(file), "--store", str(nasty_root)).code == 0
+    raw, table = read_raw(nasty_root, what), pyarrow.parquet.read_table(file)
+    assert table.column_names == list(EXPORT_COLUMNS[what])
+    assert [tuple(map(to_python, row.values())) for row in table.to_pylist()] == [
+        tuple(parse_list(name, value) for name, value in zip(table.column_names, row, strict=True)) for row in raw
+    ]
+    types = {str(field.type) for field in table.schema if field.name in ("score", "margin", "at", "correct", "tags")}
+    assert types <= {"double", "timestamp[us, tz=UTC]", "bool", "list<element: string>"}
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def to_python(value: object) -> object:
+    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+
+
+def parse_list(name: str, value: object) -> object:
+    return json.loads(str(value)) if name in ("tags", "token_ids", "prompt_token_ids") and value is not None else value
+
+
+def test_parquet_needs_a_file(call: Callable, nasty_root: Path, tmp_path: Path) -> None:
+    called = call("export", "a", "--format", "parquet", "--store", str(nasty_root))
+    assert called.code == 2 and "Name a file: -o pairs.parquet." in called.stderr
+    called = call("export", "a", "-o", str(tmp_path / "none" / "a.parquet"), "--store", str(nasty_root))
+    assert called.code != 0 and "no such folder" in called.stderr

@@ -20,8 +20,12 @@ PLAIN = (*HEAVY, "sqlmodel", "sqlalchemy", "numpy", "scipy", "pandas", "pydantic
         ("engine.config.load", (*HEAVY, "sqlmodel", "sqlalchemy", "huggingface_hub")),
         ("engine.plan", (*HEAVY, "sqlmodel", "sqlalchemy")),
         ("engine.runtime.control", HEAVY),
+        ("engine.runtime.imports", (*HEAVY, "pyarrow", "tokenizers")),
+        ("engine.tasks.check", (*HEAVY, "pyarrow", "tokenizers", "numpy")),
         ("engine.runtime.preview", (*HEAVY, "sqlmodel", "sqlalchemy", "numpy")),
         ("engine.runtime.supervisor", HEAVY),
+        ("engine.runtime.memory", (*HEAVY, "sqlmodel", "sqlalchemy", "numpy")),
+        ("cream_tui.commands.doctor_config", HEAVY),
         ("engine.method.agreement", HEAVY),
     ],
 )

@@ -19,14 +19,29 @@ from engine.config.load import (
 from engine.config.shipped import find_configs_folder
 from engine.config.yaml_loader import load_mapping
 
-RUNS = ["paper-llama2", "paper-llama3", "sandbox", "sandbox-collapse", "sandbox-gentle"]
-METHODS = ["cream", "cream-dynamic", "oracle", "random", "smoothing", "srlm"]
+RUNS = ["paper-llama2", "paper-llama3", "paper-llama3-lora", "sandbox", "sandbox-collapse", "sandbox-gentle"]
+METHODS = [
+    "cream",
+    "cream-dynamic",
+    "ensemble-mean",
+    "ensemble-min",
+    "oracle",
+    "random",
+    "reward-model",
+    "smoothing",
+    "srlm",
+    "srlm-judge",
+]
+LAUNCHERS = ["ddp", "deepspeed", "fsdp"]
 
 
 def test_what_is_shipped() -> None:
     assert list_shipped_runs() == RUNS
     assert list_shipped_methods() == METHODS
     files = sorted(find_configs_folder().rglob("*.yaml"))
+    launchers = [path for path in files if path.parent.name == "accelerate"]
+    assert [path.stem for path in launchers] == LAUNCHERS
+    files = [path for path in files if path not in launchers]
     assert len(files) == len(RUNS) + len(METHODS)
     for path in files:
         assert load_mapping(path)["name"] == path.stem
@@ -55,6 +70,18 @@ def test_method_is_short_and_parses(name: str) -> None:
 def test_sandbox_presets(name: str, settings: tuple[float, float, float]) -> None:
     training = load_run_config(name).training
     assert (training.beta, training.learning_rate, training.epochs) == settings
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ddp", "MULTI_GPU"), ("deepspeed", "DEEPSPEED"), ("fsdp", "FSDP")])
+def test_launchers_are_configurations_of_accelerate(name: str, kind: str) -> None:
+    """Read by accelerate's own class, which refuses unknown keys; those of a plugin it passes on as it finds them."""
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+
+    config = load_config_from_file(str(find_configs_folder() / "accelerate" / f"{name}.yaml"))
+    assert (config.distributed_type.value, config.num_machines, config.num_processes) == (kind, 1, -1)
+    options = {option.dest for option in launch_command_parser()._actions}
+    assert config.fsdp_config.keys() | config.deepspeed_config.keys() <= options
 
 
 @pytest.mark.parametrize("name", ["paper-llama2", "paper-llama3"])

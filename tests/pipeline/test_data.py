@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 
-from engine.compute.models import load_model, load_tokenizer
+from engine.compute.hub_datasets import describe_version
+from engine.compute.models import load_config, load_model, load_tokenizer
 from engine.compute.prompts import check_vocabulary
 from engine.config.load import load_run_config
 from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
 from engine.errors import CheckpointError, ConfigError, TaskError
 from engine.records import Message
-from engine.stages.data import load_examples, load_items, load_prompts
-from engine.tasks.sources import parse_examples, parse_prompts, read_jsonl, verify
+from engine.stages.data import load_examples, load_items, load_prompts, load_share
+from engine.tasks.files import read_rows
+from engine.tasks.sources import parse_examples, parse_prompts, verify
 
 
 def build_config(*overrides: str) -> RunConfig:
@@ -105,19 +109,19 @@ def test_answers_are_verified_by_number_or_text() -> None:
 def test_broken_line_is_named(tmp_path: Path, line: str, words: str) -> None:
     path = write(tmp_path / "p.jsonl", '{"prompt": "fine \\ud83d\\ude00"}', line)
     with pytest.raises(TaskError) as caught:
-        parse_prompts(read_jsonl(path))
+        parse_prompts(read_rows(path))
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_files_that_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="does not exist"):
-        read_jsonl(tmp_path / "none.jsonl")
+        read_rows(tmp_path / "none.jsonl")
     with pytest.raises(TaskError, match="holds no rows"):
-        read_jsonl(write(tmp_path / "empty.jsonl", "", " "))
+        read_rows(write(tmp_path / "empty.jsonl", "", " "))
     (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "\xe9"}')
     with pytest.raises(TaskError, match="not UTF-8"):
-        read_jsonl(tmp_path / "latin.jsonl")
+        read_rows(tmp_path / "latin.jsonl")
     with pytest.raises(TaskError, match="no response"):
         parse_examples([("x", {"prompt": "hi"})])
 
@@ -137,10 +141,51 @@ def test_a_tokenizer_larger_than_its_model_is_refused() -> None:
     tokenizer = load_tokenizer(folder)
     tokenizer.add_tokens(["<one more>"])
     with pytest.raises(ConfigError, match="does not fit its model"):
-        check_vocabulary(load_model(folder, dtype="float32", device=torch.device("cpu")), tokenizer)
+        check_vocabulary(load_config(folder).vocab_size, tokenizer)
 
 
 def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
     path = tmp_path / "bom.jsonl"
     path.write_text('{"prompt": "x"}\n', encoding="utf-8-sig")
-    assert parse_prompts(read_jsonl(path))[0].text == "x"
+    assert parse_prompts(read_rows(path))[0].text == "x"
+
+
+def test_a_saved_dataset_and_one_split_per_iteration_give_their_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Columns are mapped as those of files are; what was read is logged with the library's fingerprint of it."""
+    splits = {
+        f"part{t}": datasets.Dataset.from_list([{"q": {"text": f"{t} and {k}"}, "gold": k} for k in range(5)])
+        for t in (1, 2)
+    }
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "set"))
+    source = f"data.prompts={{path: {tmp_path / 'set'}, split: 'part{{t}}', columns: {{prompt: q.text, answer: gold}}}}"
+    config = build_config(source, "data.prompts_per_iteration=5", "iterations=2")
+    with caplog.at_level(logging.INFO, logger="engine"):
+        prompts = load_prompts(config, 2)
+    assert {(prompt.text, prompt.answer) for prompt in prompts} == {(f"2 and {k}", str(k)) for k in range(5)}
+    saved = datasets.load_from_disk(str(tmp_path / "set"))
+    assert f"(part2): 5 rows, fingerprint {saved['part2']._fingerprint}" in caplog.text
+    with pytest.raises(
+        TaskError, match=r"set \(part1\), row 0: no column q\.txt, which data\.prompts\.columns\.prompt"
+    ):
+        load_prompts(build_config(source.replace("q.text", "q.txt"), "iterations=2"), 1)
+
+
+def test_the_commit_of_a_hub_data_set_is_told() -> None:
+    """The library keeps the addresses that it read, with the commit in them."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    dataset = datasets.Dataset.from_list([{"prompt": "x"}])
+    dataset.info.download_checksums = {f"hf://datasets/org/name@{commit}/train.parquet": {"num_bytes": 1}}
+    assert describe_version(dataset) == f"commit {commit}, fingerprint {dataset._fingerprint}"
+
+
+def test_an_iteration_samples_from_its_own_file(tmp_path: Path) -> None:
+    for t in (1, 2):
+        rows = {f"u{k}": [{"role": "user", "content": f"{t if k else 1} and {k}"}] for k in range(4)}
+        (tmp_path / f"prompt.{t}.json").write_text(json.dumps(rows))
+    prompts = f"data.prompts={tmp_path}/prompt.{{t}}.json"
+    config = build_config(prompts, "data.prompts_per_iteration=3", "iterations=2")
+    share = load_share(config, 2)
+    assert {prompt.text for prompt in share.prompts} == {"2 and 1", "2 and 2", "2 and 3"}
+    assert (share.n_read, share.n_repeated) == (4, 1)

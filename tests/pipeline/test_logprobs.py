@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from tiny_models import END, PAD, build_model, compute_plain, make_sequences
 from transformers import LlamaForCausalLM, PreTrainedModel
 
-from engine.compute.logprobs import compute_sum_logprobs, iterate_sum_logprobs, plan_buckets
+from engine.compute import logprobs
+from engine.compute.logprobs import (
+    compute_sum_logprobs,
+    compute_token_logprobs,
+    iterate_sum_logprobs,
+    plan_buckets,
+)
 from engine.records import TokenSequence
 
 
@@ -129,6 +135,24 @@ def test_a_bfloat16_model_gets_a_float32_log_softmax() -> None:
     found = compute_sum_logprobs(model, [sequence], batch_tokens=1000)[0]
     assert found == pytest.approx(fine, abs=1e-4)
     assert abs(coarse - fine) > 1e-2
+
+
+def test_bfloat16_logits_get_the_log_softmax_of_float64() -> None:
+    """Logits as large models have them, up to 30: rounding the log-softmax itself to bfloat16 would cost 0.1."""
+    generator = torch.Generator().manual_seed(0)
+    logits_MV = (8 * torch.randn(300, 5000, generator=generator)).to(torch.bfloat16)
+    target_M = torch.randint(5000, (300,), generator=generator)
+    exact = logits_MV.double().log_softmax(1).gather(1, target_M[:, None])[:, 0]
+    assert (compute_token_logprobs(logits_MV, target_M) - exact).abs().max() < 1e-5
+    assert (logits_MV.log_softmax(1).gather(1, target_M[:, None])[:, 0] - exact).abs().max() > 0.05
+
+
+def test_the_room_for_float32_logits_changes_no_bit(llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences = make_sequences(20, seed=12)
+    whole = compute_sum_logprobs(llama, sequences, batch_tokens=300)
+    for room in (1, 700):  # one row at a time, seven
+        monkeypatch.setattr(logprobs, "LOGITS_AT_ONCE", room)
+        assert compute_sum_logprobs(llama, sequences, batch_tokens=300) == whole
 
 
 class WideLlama(LlamaForCausalLM):

@@ -28,6 +28,7 @@ LLAMA2_TEMPLATE = (
     "{% else %} {{ m['content'] | trim }} {{ eos_token }}{% endif %}{% endfor %}"
 )
 COUNTS = (
+    "resources.launcher=single",  # sharding needs GPUs
     "data.prompts_per_iteration=6",
     "sampling.max_new_tokens=8",
     "evaluation.max_new_tokens=8",

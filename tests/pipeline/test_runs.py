@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from small_runs import build_config, find_processes, finish, is_stage, read_all, reread, wait_until
 
-from db.errors import LeaseHeldError
+from db.errors import LeaseHeldError, StoreError
 from db.exports import EXPORT_COLUMNS
 from db.queries import (
+    find_run,
     read_attempts,
     read_lease,
     read_run_checkpoints,
@@ -24,8 +29,12 @@ from db.queries import (
 )
 from db.reading import open_reader
 from db.rows import RunRow
+from engine.config.load import dump
 from engine.errors import ConfigError, TaskError
 from engine.runtime import control
+
+BIN = Path(sys.executable).parent
+SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "slurm" / "cream.sbatch"
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +131,62 @@ def test_stop_then_resume_gives_equal_rows(whole: tuple[Path, RunRow], root: Pat
     assert reread(root, run).exit_code == 3
     finish(root, control.resume_run(root, reread(root, run)))
     assert read_all(root, run) == read_all(*whole)
+
+
+def test_a_signal_to_every_process_of_a_job_stops_the_run_and_a_resume_gives_equal_rows(
+    whole: tuple[Path, RunRow], root: Path
+) -> None:
+    """As a batch system does at the time limit; the worker gets it first, and the supervisor a moment later."""
+    run = control.start_run(root, build_config())
+    wait_until(lambda: find_worker(root, run) is not None and is_stage(root, run, "train M2", "running"))
+    worker = find_worker(root, run)
+    others = [process for process in find_processes(root) if process.pid != worker]
+    assert worker and len(others) > 1
+    os.kill(worker, signal.SIGTERM)
+    time.sleep(0.2)
+    for process in others:
+        process.terminate()
+    assert finish(root, run, "stopped").exit_code == 3
+    wait_until(lambda: not find_processes(root))
+    finish(root, control.resume_run(root, reread(root, run)))
+    assert read_all(root, run) == read_all(*whole)
+
+
+def test_the_batch_script_goes_on_in_the_next_job_where_the_last_one_was_stopped(
+    whole: tuple[Path, RunRow], tmp_path: Path
+) -> None:
+    """Two jobs on two nodes: the database is carried from one to the other, the rest lies behind links."""
+    config, keep = tmp_path / "small.yaml", tmp_path / "keep"
+    config.write_text(yaml.safe_dump(dump(build_config())))
+
+    def start_job(node: str) -> subprocess.Popen[bytes]:
+        paths = {"CREAM_KEEP": str(keep), "SLURM_TMPDIR": str(tmp_path / node), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        return subprocess.Popen(["bash", str(SCRIPT), "small", str(config)], env=os.environ | paths)
+
+    with start_job("first") as job:
+        store = tmp_path / "first" / "cream-small"
+        wait_until((store / "cream.db").is_file)
+        wait_until(lambda: is_stage_by_label(store, "train M2", "running"))
+        job.terminate()
+        assert job.wait(60) == 3
+    with start_job("second") as job:
+        assert job.wait(120) == 0
+    store = tmp_path / "second" / "cream-small"
+    assert read_all(store, read_small_run(store)) == read_all(*whole)
+    with closing(open_reader(keep)) as reader:
+        assert find_run(reader, "small").state == "done"
+
+
+def read_small_run(root: Path) -> RunRow:
+    with closing(open_reader(root)) as reader:
+        return find_run(reader, "small")
+
+
+def is_stage_by_label(root: Path, label: str, state: str) -> bool:
+    try:
+        return is_stage(root, read_small_run(root), label, state)
+    except StoreError:  # it is being written for the first time
+        return False
 
 
 def test_two_runs_share_what_is_equal_while_it_is_computed(root: Path) -> None:

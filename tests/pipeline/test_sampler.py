@@ -13,6 +13,7 @@ from scipy.stats import chisquare
 from tiny_models import END, OTHER_END, PAD, VOCAB_SIZE, build_model, make_sequences
 from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel
 
+from engine.compute import hf_sampler
 from engine.compute.hf_sampler import NUCLEUS_GUESS, HFSampler
 from engine.compute.logprobs import compute_sum_logprobs
 from engine.errors import BackendError
@@ -162,6 +163,22 @@ def test_a_long_response_outgrows_the_cache_buffer_several_times(llama: PreTrain
         llama, [TokenSequence(prompts[r.prompt_id], r.token_ids) for r in found], batch_tokens=500
     )
     assert [response.sampled_logprob for response in found] == pytest.approx(sums, abs=1e-3)
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_looking_seldom_for_finished_rows_changes_no_response(
+    llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, greedy: bool
+) -> None:
+    """As on a GPU, where each look waits for it: rows go on behind their end, and nothing of that is kept."""
+    sampler = build_sampler(llama, n=1 if greedy else 5, greedy=greedy)
+    often = sample(sampler, PROMPTS)
+    monkeypatch.setitem(hf_sampler.LOOK_EVERY, "cpu", 7)
+    seldom = sample(sampler, PROMPTS)
+    assert {key: r.token_ids for key, r in seldom.items()} == {key: r.token_ids for key, r in often.items()}
+    assert [r.sampled_logprob for r in seldom.values()] == pytest.approx(
+        [r.sampled_logprob for r in often.values()], abs=1e-4
+    )
+    assert len({len(r.token_ids) for r in often.values()}) > 6
 
 
 def test_batches_hold_the_limit_and_do_not_depend_on_order(llama: PreTrainedModel) -> None:

@@ -41,10 +41,10 @@ def compute_by_trainer(
 ) -> tuple[float, Gradients]:
     """Loss and gradients of one batch as the trainer computes them."""
     model = model or build_model()
-    arguments = build_arguments(build_settings(), model=model, dtype="float32", work_folder=tmp_path)
+    arguments = build_arguments(build_settings(), dtype="float32", work_folder=tmp_path)
     trainer = ConfidenceDPOTrainer(
         model=model.train(),
-        args=DPOConfig(**arguments, beta=BETA, precompute_ref_log_probs=True),
+        args=DPOConfig(**arguments, beta=BETA),
         data_collator=ConfidenceCollator(pad_token_id=PAD),
         train_dataset=build_pair_dataset(pairs),
         processing_class=build_word_tokenizer(),
@@ -78,7 +78,12 @@ def assert_equal_gradients(found: Gradients, expected: Mapping[str, torch.Tensor
 
 
 def train(
-    pairs: Sequence[PreferencePair], folder: Path, *, model: PreTrainedModel | None = None, **settings: object
+    pairs: Sequence[PreferencePair],
+    folder: Path,
+    *,
+    model: PreTrainedModel | None = None,
+    dtype: str = "float32",
+    **settings: object,
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """The values of every step and the weights at the end."""
     model, steps = model or build_model().train(), []
@@ -88,7 +93,7 @@ def train(
         pairs,
         beta=BETA,
         settings=build_settings(**settings),
-        dtype="float32",
+        dtype=dtype,
         work_folder=folder,
         on_step=lambda step, n_steps, values, _: steps.append(dict(values)),
     )
@@ -137,7 +142,7 @@ def test_certain_pairs_train_as_trl_does_from_text(tmp_path: Path) -> None:
     settings = build_settings(batch_size=4)
     steps, weights = train(pairs, tmp_path / "ours", batch_size=4)
     tokenizer, model = build_word_tokenizer(), build_model().train()
-    arguments = build_arguments(settings, model=model, dtype="float32", work_folder=tmp_path / "trl")
+    arguments = build_arguments(settings, dtype="float32", work_folder=tmp_path / "trl")
 
     def write(ids: Sequence[int]) -> str:
         return "".join(f" t{token}" for token in ids)
@@ -213,12 +218,33 @@ def test_shuffled_pairs_keep_their_references_and_confidences(tmp_path: Path) ->
 def test_accumulation_gives_the_same_training(tmp_path: Path) -> None:
     pairs = move_references(make_pairs(32, seed=7, confidences=CONFIDENCES))
     whole, weights = train(pairs, tmp_path / "whole", batch_size=8)
-    parts, accumulated = train(pairs, tmp_path / "parts", batch_size=8, gradient_accumulation_steps=2)
+    parts, accumulated = train(pairs, tmp_path / "parts", batch_size=8, gradient_accumulation_steps=4)
     assert len(whole) == len(parts) == 4
+    assert [step["loss"] for step in parts] == pytest.approx([step["loss"] for step in whole], abs=1e-5)
     for name in ("loss", "z", "grad_norm", "chosen_logprob"):
         assert [step[name] for step in parts] == pytest.approx([step[name] for step in whole], rel=1e-3, abs=1e-4)
     for name, weight in weights.items():
         torch.testing.assert_close(accumulated[name], weight, atol=2e-4, rtol=0)
+
+
+def test_recomputed_activations_give_the_same_training(tmp_path: Path) -> None:
+    pairs = move_references(make_pairs(16, seed=7, confidences=CONFIDENCES))
+    kept, _ = train(pairs, tmp_path / "kept")
+    recomputed, _ = train(pairs, tmp_path / "recomputed", gradient_checkpointing=True)
+    assert recomputed == kept
+
+
+def test_half_precision_trains_float32_weights(tmp_path: Path) -> None:
+    """Under autocast the losses differ a little; the weights keep updates of 1e-6, which bfloat16 would lose."""
+    pairs, before = move_references(make_pairs(16, seed=7)), build_model().state_dict()
+    full, _ = train(pairs, tmp_path / "full")
+    half, weights = train(pairs, tmp_path / "half", dtype="bfloat16")
+    assert half != full
+    assert [step["loss"] for step in half] == pytest.approx([step["loss"] for step in full], abs=0.1)
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    _, moved = train(pairs, tmp_path / "slow", dtype="bfloat16", learning_rate=1e-6, warmup_ratio=0.0)
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert float((moved[name] != before[name]).float().mean()) > 0.9
 
 
 def test_logged_values_are_what_they_say(tmp_path: Path) -> None:
@@ -256,7 +282,7 @@ def test_enough_training_reaches_the_target_margin(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_checkpointing", [False, True])
 def test_the_trainers_arguments_are_no_deprecated_ones(tmp_path: Path, is_checkpointing: bool) -> None:
     settings = build_settings(gradient_checkpointing=is_checkpointing)
-    arguments = build_arguments(settings, model=build_model(), dtype="float32", work_folder=tmp_path)
+    arguments = build_arguments(settings, dtype="float32", work_folder=tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what they warn of stands in the log of every run
         made = DPOConfig(**arguments)

@@ -139,6 +139,33 @@ def test_store_of_the_first_version_is_brought_to_the_newest(
     assert (run.name, run.note, run.is_baseline, run.queue_position) == ("old", "", False, None)
 
 
+def test_responses_of_the_second_version_keep_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third version rebuilds two tables: ids, values and links stay, and tokens may be unknown from then on."""
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    for name in ("0001_initial.sql", "0002_annotations.sql"):
+        shutil.copy(schema.MIGRATIONS_FOLDER / name, folder)
+    with monkeypatch.context() as old_program:
+        old_program.setattr(schema, "MIGRATIONS_FOLDER", folder)
+        open_store(tmp_path / "store").close()
+    selects = ("SELECT * FROM sampled_prompt", "SELECT * FROM response")
+    with closing(sqlite3.connect(tmp_path / "store" / "cream.db")) as c:
+        c.execute("INSERT INTO stage (stage_id, key, name, state, n_done) VALUES (7, 'k', 'sample', 'done', 1)")
+        c.execute("INSERT INTO prompt VALUES ('p', 'text', '[]', NULL, NULL)")
+        c.execute("INSERT INTO sampled_prompt VALUES (3, 7, 'p', 0, '[1]', NULL)")
+        c.execute("INSERT INTO response VALUES (9, 7, 'p', 0, 'x', '[1,2]', 'end', 2, -0.5, NULL, 1)")
+        c.commit()
+        before = [c.execute(sql).fetchall() for sql in selects]
+    open_store(tmp_path / "store").close()
+    with closing(sqlite3.connect(tmp_path / "store" / "cream.db")) as c:
+        c.execute("PRAGMA foreign_keys = ON")
+        assert [c.execute(sql).fetchall() for sql in selects] == before
+        c.execute("INSERT INTO response (stage_id, prompt_id, k, text) VALUES (7, 'p', 1, 'imported')")
+        assert c.execute("SELECT max(response_id) FROM response").fetchone() == (10,)
+        c.execute("DELETE FROM stage")
+        assert [c.execute(sql).fetchall() for sql in selects] == [[], []]
+
+
 def test_failing_migration_leaves_the_store_as_it_was(tmp_path: Path, later_program: Callable[[str], None]) -> None:
     root = tmp_path / "store"
     open_store(root).close()
@@ -154,7 +181,7 @@ def test_newer_store_is_refused(tmp_path: Path, opener: Callable[[Path], Any]) -
     open_store(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "cream.db")) as c:
         c.execute("PRAGMA user_version = 9999")
-    with pytest.raises(StoreError, match=r"version 9999.* version 2 at most") as caught:
+    with pytest.raises(StoreError, match=r"version 9999.* version 3 at most") as caught:
         opener(tmp_path)
     assert "upgrade cream-tui" in str(caught.value.hint)
 

@@ -11,6 +11,7 @@ from cream_tui.narrative import (
     tell_agreement,
     tell_confidence,
     tell_difference,
+    tell_judge,
     tell_labels,
     tell_length,
     tell_margin,
@@ -254,3 +255,16 @@ def test_margin_is_told_against_its_target() -> None:
         "(M2): at M2 C hardly did more than scale the steps."
     )
     assert tell_margin(build_arm(build_model(1), build_model(2))) is None
+
+
+def test_a_judge_that_fails_or_disagrees_with_itself_is_told() -> None:
+    models = [
+        replace(build_model(index), measures={"judge_parse_failure_rate": failures, "judge_self_agreement": alpha})
+        for index, failures, alpha in ((1, 0.25, 0.6), (2, 0.05, -0.04))
+    ]
+    assert tell_judge(models) == [
+        "of the judgements that rank the responses of M1, 25.0 % hold no score.",
+        "the judge that ranks the responses of M2 hardly agrees with itself: Krippendorff's alpha −0.04, where 0 is "
+        "chance.",
+    ]
+    assert tell_judge([build_model(1)]) == []

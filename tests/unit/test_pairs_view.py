@@ -26,6 +26,7 @@ from cream_tui.views.pair_ranks import (
     format_orders,
     is_turned,
     list_warnings,
+    name_ranker,
     name_response,
 )
 from cream_tui.views.pairs import (
@@ -38,6 +39,7 @@ from cream_tui.views.pairs import (
     follow_cursor,
     next_order,
 )
+from cream_tui.widgets.pair_text import build_rank_table
 from db.pair_browse import PAIR_SORTS, PairQuery, PairView
 from db.pair_counts import JudgedPair
 from db.pair_detail import PairDetail, ScoredResponse
@@ -175,6 +177,21 @@ def test_rank_rows_name_roles_and_repeats() -> None:
     assert [row.current_rank for row in rows] == [1, 3, 1, 2]
     assert [row.previous_rank for row in rows] == [3, 1, 3, 2]
     assert format_orders(rows) == "A>D>B | B>D>A"
+
+
+def test_another_reward_than_the_current_models_ranks() -> None:
+    """A judge gives A 2 and B 4 points; M2's implicit reward has A first, and ranks nothing here."""
+    plain = detail([(2.0, 0.1), (-1.0, 0.3)])
+    judged = replace(
+        plain, responses=tuple(replace(r, reward=p) for r, p in zip(plain.responses, (2.0, 4.0), strict=True))
+    )
+    assert [(row.current_rank, row.current) for row in build_rank_rows(judged)] == [(2, 2.0), (1, 4.0)]
+    assert [(row.current_rank, row.current) for row in build_rank_rows(plain)] == [(1, 2.0), (2, -1.0)]
+    assert (name_ranker(judged), name_ranker(plain)) == ("reward", "M2")
+    table = build_rank_table(build_rank_rows(judged), judged).plain
+    assert table.splitlines()[0].split() == ["now", "M1", "reward", "r.M1", "tok"]
+    assert "tau of M2" in table
+    assert build_rank_table(build_rank_rows(plain), plain).plain.splitlines()[0].split()[:3] == ["M2", "M1", "r.M2"]
 
 
 def test_orders_show_ties_and_leave_an_absent_previous_model_out() -> None:

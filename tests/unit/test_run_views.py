@@ -255,6 +255,14 @@ def test_an_anchor_that_chance_explains_is_told() -> None:
     assert find_alerts(make_snapshot(results=make_results(tau_anchor=[0.5, 0.04])), counts) == []
 
 
+def test_a_ranking_that_numerics_change_is_told() -> None:
+    results = make_results(noise_floor_tau=[1.0, 0.96], noise_floor_tau_float32=[0.97, 0.9])
+    (alert,) = find_alerts(make_snapshot(results=results), {})
+    assert alert.text == "M2: scored again in float32, it agrees with itself to tau +0.90 only"
+    (alert,) = find_alerts(make_snapshot(results=make_results(noise_floor_tau=[0.949])), {})
+    assert alert.text == "M1: scored again with other batches, it agrees with itself to tau +0.95 only"
+
+
 def test_a_drop_of_consistency_is_told_from_m2_on() -> None:
     """At M1 a stand-in ranks for the previous model."""
     (alert,) = find_alerts(make_snapshot(results=make_results(consistency_rate=[0.5, 0.95, 0.8, 0.75])), {})
