@@ -265,7 +265,9 @@ def _estimate_training(work: _Training, config: RunConfig, shape: ModelShape, *,
     # Autocast keeps a half-precision copy of every matrix until the backward pass is over.
     cast = 2 * (shape.n_parameters - shape.n_embedding) if is_half and not config.adapter else 0
     master = trained * _MASTER_BYTES + frozen
-    backward = activations + tiles + head + cast
+    # Gradients of an update's earlier passes wait for the last one.
+    waiting = trained * _GRADIENT_BYTES if (settings.count_passes(work.n_processes) or 1) > 1 else 0
+    backward = activations + tiles + head + cast + waiting
     # Where gradients are all there, activations are not; torch's optimiser on a GPU works on whole lists of tensors.
     update = trained * (_GRADIENT_BYTES + (4 if device == "cuda" else 0))
     return _build(work.name, master, trained * _ADAM_BYTES, max(backward, update) + buckets, device)
@@ -294,8 +296,8 @@ def count_trained(shape: ModelShape, adapter: AdapterConfig | None) -> int:
     attention = {"q_proj": 2 * h, "k_proj": h + kv, "v_proj": h + kv, "o_proj": 2 * h}
     mlp = {"gate_proj": h + i, "up_proj": h + i, "down_proj": i + h}
     widths = attention | mlp
-    chosen = widths if not set(adapter.targets) & set(widths) else {name: widths[name] for name in adapter.targets}
-    return shape.n_layers * adapter.rank * sum(chosen.values())
+    named = [width for name, width in widths.items() if name in adapter.targets]
+    return shape.n_layers * adapter.rank * sum(named or widths.values())
 
 
 def _count_kept(shape: ModelShape, length: int, *, is_half: bool) -> int:
