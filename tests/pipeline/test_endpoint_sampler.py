@@ -157,6 +157,12 @@ def test_a_server_without_logprobs_is_refused(server: CompletionsServer) -> None
         sample(build(server))
 
 
+def test_a_group_that_is_not_whole_is_refused(server: CompletionsServer) -> None:
+    server.faults = [(200, {}, '{"data": [{"id": "w1"}]}'), (200, {}, '{"choices": []}')]
+    with pytest.raises(BackendError, match="gave 0 responses where 1 were asked for"):
+        sample(build(server))
+
+
 def test_a_server_that_changes_the_prompt_is_refused(server: CompletionsServer) -> None:
     server.change = lambda choice: choice["prompt_token_ids"].insert(0, 1)
     with pytest.raises(BackendError, match="changed the prompt's tokens"):
