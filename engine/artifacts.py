@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -232,15 +233,25 @@ def compute_folder_digest(folder: Path) -> str:
     total = hashlib.sha256()
     names = {path.name for pattern in MODEL_FILES for path in folder.glob(pattern)} - IGNORED_FILES
     for name in sorted(names):
-        with (folder / name).open("rb") as file:
-            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        total.update(f"{name}\0{_hash_file(folder / name)}\n".encode())
     return total.hexdigest()[:16]
 
 
 def compute_file_digest(path: Path) -> str:
     """Return 16 hex digits of a file's content."""
+    return _hash_file(path)[:16]
+
+
+def _hash_file(path: Path) -> str:
+    status = path.stat()
+    return _hash_content(path.absolute(), (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@lru_cache(maxsize=4096)
+def _hash_content(path: Path, state: tuple[int, ...]) -> str:
+    """Return the SHA-256 of a file that is in this state; a process reads a file again only where that has changed."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_header(path: Path) -> list[Tensor]:
@@ -251,6 +262,13 @@ def _read_header(path: Path) -> list[Tensor]:
             if length > _MAX_HEADER_BYTES:
                 raise ValueError
             header = json.loads(file.read(length))
+        described = [tensor for name, tensor in header.items() if name != "__metadata__"]
+        end = 8 + length + max((int(tensor["data_offsets"][1]) for tensor in described), default=0)
+        if path.stat().st_size < end:
+            raise CheckpointError(
+                f"model.path: {path} is cut off: it has {path.stat().st_size:,} of {end:,} bytes",
+                hint="fetch or copy it again",
+            )
         return [
             Tensor(name, str(tensor["dtype"]), tuple(map(int, tensor["shape"])))
             for name, tensor in header.items()

@@ -69,7 +69,7 @@ def read_endpoint_key(variable: str | None) -> str | None:
     """Return the key of ``sampling.endpoint`` from the environment; None where it asks for none.
 
     Raises:
-        ConfigError: the variable is not set.
+        ConfigError: the variable is not set, or holds what no key is made of; the key itself is never shown.
     """
     if variable is None:
         return None
@@ -78,6 +78,13 @@ def read_endpoint_key(variable: str | None) -> str | None:
         raise ConfigError(
             f"sampling.endpoint.api_key_variable: ${variable} is not set",
             hint=f"export {variable}=... before the run is started or resumed",
+            key="sampling.endpoint.api_key_variable",
+            value=variable,
+        )
+    if not (key.isascii() and key.isprintable()):  # no header can carry it, and the client would repeat it in its error
+        raise ConfigError(
+            f"sampling.endpoint.api_key_variable: ${variable} holds a line break or another character of no key",
+            hint=f"export {variable} with the key alone, on one line",
             key="sampling.endpoint.api_key_variable",
             value=variable,
         )

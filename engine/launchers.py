@@ -122,7 +122,8 @@ def _count_processes(resources: ResourcesConfig, in_file: object, gpus: Sequence
     if n_processes is None and n_machines == 1:
         n_processes = len(gpus) or None
     if n_processes is None:
-        raise _refuse_processes(resources, "tells not how many there are", "set it to the processes of all machines")
+        here = "there are no GPUs to count; set it" if n_machines == 1 else "set it to the processes of all machines"
+        raise _refuse_processes(resources, "tells not how many there are", here)
     if n_processes % n_machines:
         raise _refuse_processes(resources, f"is no multiple of num_machines = {n_machines}", "set a multiple")
     if gpus and n_processes // n_machines > len(gpus):

@@ -53,6 +53,11 @@ class StageSpec:
         """Keys of the stages that must be done before."""
         return frozenset(self.inputs.values()) | frozenset(self.models.values())
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether it reads files of the user, beside models and rows."""
+        return self.name in ("sample", "evaluate") or self.part == "sft" or (self.name == "score" and bool(self.part))
+
 
 @dataclass(frozen=True, slots=True)
 class StageTask:
@@ -377,9 +382,10 @@ def identify_source(source: SourceConfig, key: str) -> list[Any]:
     try:
         if source.kind == "file":
             return [path.suffix.lower().removeprefix("."), compute_file_digest(path), *mapped]
-        digest = compute_key([[str(p), compute_file_digest(p)] for p in sorted(path.rglob("*")) if p.is_file()])
+        folder = None
+        if path.is_absolute() and path.is_dir():  # else a name of the hub, whatever lies in the current folder
+            folder = compute_key([[str(p), compute_file_digest(p)] for p in sorted(path.rglob("*")) if p.is_file()])
         pinned: list[Any] = [["revision", source.revision]] if source.revision is not None else []
-        folder = digest if path.is_dir() else None
         return ["datasets", source.path, source.split, source.subset, folder, *pinned, *mapped]
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {source.path}: {error.strerror}", key=key, value=source.path) from error
@@ -395,7 +401,7 @@ def _identify_task(task: TaskSource, key: str, lm_eval_folder: str | None = None
 
 
 def _identify_prompts(source: SourceConfig, iteration: int) -> list[Any]:
-    """Return what decides an iteration's prompts; with a source each, also those before it, whose prompts it leaves out."""
+    """Return what decides an iteration's prompts: its source, and those of earlier iterations, whose it leaves out."""
     if not source.is_per_iteration:
         return identify_source(source, "data.prompts")
     return [identify_source(source.choose(t), "data.prompts") for t in range(1, iteration + 1)]

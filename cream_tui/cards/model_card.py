@@ -127,7 +127,7 @@ def _describe_data(facts: CardFacts, model: RunCheckpoint) -> str:
     ]
     lines.append(f"- prompts: {_name_source(data.get('prompts'))}" + (f"; {', '.join(n_prompts)}" if n_prompts else ""))
     tasks = ", ".join(escape(str(task)) for task in evaluation.get("tasks", ())) or "none"
-    lines.append(f"- evaluation, never trained on by this run: {tasks}")
+    lines.append(f"- evaluation: {tasks}")
     lines.append("")
     lines.append("No prompt or response is copied into this card: their licences are those of the data.\n")
     return "\n".join(lines)

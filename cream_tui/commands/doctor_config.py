@@ -74,13 +74,10 @@ def _attempt(work: Callable[..., T], *arguments: Any) -> T | None:
 
 
 def _check(config: RunConfig) -> list[Finding]:
-    from engine.runtime.intent import check_config
+    from engine.runtime.intent import find_problems
 
-    try:
-        check_config(config)
-    except CreamError as error:
-        return [_complain("run", "checks", error)]
-    return [Finding("run", "checks", "files, counts and settings fit each other")]
+    problems = [_complain("run", "checks", error) for error in find_problems(config)]
+    return problems or [Finding("run", "checks", "files, counts and settings fit each other")]
 
 
 def _find_base(config: RunConfig) -> Base | None:
@@ -114,7 +111,7 @@ def _describe_model(config: RunConfig, base: Base | None, facts: dict[str, Any])
 
     shape, at = read_shape(base.folder), f" at commit {base.commit[:12]}" if base.commit else ""
     findings = [
-        Finding("model", "folder", f"{name}{at}  {base.folder}"),
+        Finding("model", "folder", str(base.folder) if name == str(base.folder) else f"{name}{at}  {base.folder}"),
         Finding("model", "size", f"{shape.n_parameters / 1e6:,.1f}M parameters, {config.model.dtype}"),
     ]
     found = facts.get("tokenizer") or {}

@@ -129,6 +129,8 @@ def _find_target(folder: str) -> Path:
 
 def _choose_model(facts: CardFacts, name: str) -> RunCheckpoint:
     by_name = {checkpoint.name: checkpoint for checkpoint in facts.checkpoints}
+    if not by_name:
+        raise diagnostics.UsageProblem(f"{facts.run.name} has no model yet, or was imported without one")
     if not name:
         return facts.checkpoints[-1]
     if name not in by_name:

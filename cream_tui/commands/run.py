@@ -191,8 +191,9 @@ def _conclude(root: Path, store: str | None, run: RunRow, *, is_stale: bool) -> 
     if run.state == "stopped":
         diagnostics.narrate(f"{run.name} was stopped. {resume_line}")
     elif run.state == "failed":
-        hints = [f"The log is {log}" for log in _find_logs(root, run)]
-        diagnostics.fail(f"{run.name}: {run.error or 'failed'}", "\n".join([*hints, resume_line]))
+        hints = [f"The log is {log}" for log in _find_logs(root, run) if str(log) not in (run.error or "")]
+        other = f"With other settings: {format_command(f'run --from {run.run_id} --set KEY=VALUE', store)}"
+        diagnostics.fail(f"{run.name}: {run.error or 'failed'}", "\n".join([*hints, resume_line, other]))
     else:
         diagnostics.narrate(f"{run.name} is {run.state}; see it: {format_command(f'show {run.run_id}', store)}")
     if run.exit_code is not None:

@@ -174,7 +174,8 @@ def _print_end(snapshot: RunSnapshot, log: Path | None, store: str | None) -> No
         diagnostics.narrate(f"\nIt was stopped. Go on with: {format_command(f'resume {run.run_id}', store)}")
     elif run.state == "failed":
         diagnostics.narrate()
-        diagnostics.fail(run.error or "the run failed", f"The log is {log}" if log else None)
+        error = run.error or "the run failed"
+        diagnostics.fail(error, f"The log is {log}" if log and str(log) not in error else None)
 
 
 def _build_record(

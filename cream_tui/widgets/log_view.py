@@ -118,6 +118,10 @@ class LogLines(ScrollView, can_focus=True):
         elif is_at_end and new_value > old_value:
             self._set_following(True)
 
+    def watch_show_vertical_scrollbar(self) -> None:
+        """Place the bar, which may come to show long after the lines moved."""
+        self._place_scrollbar()
+
     def on_resize(self) -> None:
         """Keep the end in view."""
         if self._is_following:

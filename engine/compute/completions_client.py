@@ -156,7 +156,7 @@ def _read_reason(error: urllib.error.HTTPError) -> str:
     """Return the message of an error in OpenAI's or vLLM's form, else the first line of the body."""
     try:
         text = error.read().decode(errors="replace")
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return str(error.reason)
     try:
         body = json.loads(text)

@@ -90,13 +90,14 @@ def _read_weights(
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             **options,
         )
     except MemoryError:
         raise
     except Exception as error:  # a broken folder makes transformers raise almost anything
         raise CheckpointError(f"cannot load a {what} from {folder}: {_first_line(error)}", hint=hint) from error
-    broken = sorted(loading["missing_keys"]) + sorted(str(name) for name in loading["mismatched_keys"])
+    broken = sorted(loading["missing_keys"]) + sorted(str(found[0]) for found in loading["mismatched_keys"])
     if broken:
         raise CheckpointError(
             f"{folder} lacks weights that a {what} with its config.json has: {broken[0]}"

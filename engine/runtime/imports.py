@@ -40,7 +40,7 @@ from engine.config.method import AggregateConfig, AgreementConfig, ConfidenceCon
 from engine.config.model import ModelConfig
 from engine.config.run import RunConfig
 from engine.config.sampling import SamplingConfig
-from engine.config.section import find_hidden_character
+from engine.config.section import MAX_COUNT, find_hidden_character
 from engine.errors import ConfigError
 from engine.keys import compute_key
 from engine.method.agreement import compute_agreement
@@ -56,6 +56,7 @@ from engine.tasks.sources import build_prompt
 METHOD = "imported"
 NOT_THERE = "not in the file"
 _UNKNOWN_MODEL = "unknown"
+LONGEST_NAME = 80  # of a run's name
 _SCHEMA = 1  # raised when the same files give other rows
 
 
@@ -97,7 +98,7 @@ def import_results(
     prompts = [(build_prompt(group.messages, answer=None, task=None), group) for group in results.groups]
     key = compute_key("import", _SCHEMA, digests, t, model)
     stages = _build_stages(key, prompts, results, t)
-    config = _build_config(name or paths[0].stem[:80], results, paths[0], model=model, iteration=t)
+    config = _build_config(name or paths[0].stem[:LONGEST_NAME], results, paths[0], model=model, iteration=t)
     files = [
         {"file": str(path.absolute()), "kind": kind, "digest": digest}
         for path, (kind, digest) in zip(paths, digests, strict=True)
@@ -133,8 +134,12 @@ def import_results(
 
 
 def _choose_iteration(results: Results, iteration: int | None) -> int:
-    if iteration is not None and iteration < 1:
-        raise ConfigError(f"--iteration {iteration}: iterations count from 1", key="iteration", value=iteration)
+    if iteration is not None and not 1 <= iteration <= MAX_COUNT:
+        raise ConfigError(
+            f"--iteration {iteration}: iterations count from 1, to {MAX_COUNT} at the most",
+            key="iteration",
+            value=iteration,
+        )
     if results.previous_has_reference and iteration in (None, 1):
         raise ConfigError(
             "both rewarding files have reference scores, so the previous model is not M0 and this is iteration 2 or "
@@ -155,17 +160,20 @@ def _choose_iteration(results: Results, iteration: int | None) -> int:
 def _build_config(name: str, results: Results, path: Path, *, model: str | None, iteration: int) -> RunConfig:
     """Return the configuration that readers expect of a run: what the files tell, and defaults."""
     name = "".join(letter for letter in name.strip().lstrip("-") if find_hidden_character(letter) is None).strip()
-    if not name or "/" in name or name in ("latest", ".", ".."):
+    if not name or "/" in name or name in ("latest", ".", "..") or len(name) > LONGEST_NAME:
         raise ConfigError(f"--name {name}: no run can be called so", hint="give another --name", key="name")
+    model, place = (model or "").strip() or _UNKNOWN_MODEL, str(path.absolute())
+    if find_hidden_character(model) is not None:
+        raise ConfigError("--model: holds a control character", hint="give another --model", key="model", value=model)
+    if find_hidden_character(place) is not None:
+        raise ConfigError(f"{place!a}: its name holds a control character", hint="rename the file or its folder")
     has_agreement = results.previous_has_reference is not None
     current, previous = "implicit:current", "implicit:previous"
     return RunConfig(
         name=name,
         iterations=iteration,
-        model=ModelConfig(kind="hf", path=model or _UNKNOWN_MODEL),
-        data=DataConfig(
-            sft=None, prompts=SourceConfig(path=str(path.absolute())), prompts_per_iteration=len(results.groups)
-        ),
+        model=ModelConfig(kind="hf", path=model),
+        data=DataConfig(sft=None, prompts=SourceConfig(path=place), prompts_per_iteration=len(results.groups)),
         sampling=SamplingConfig(n=max(2, *(len(group.responses) for group in results.groups))),
         method=MethodConfig(
             name=METHOD,

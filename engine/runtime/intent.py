@@ -6,7 +6,7 @@ Light, on the path of the form that a run is written in: reads the store, knows 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from db.rows import RunRow
@@ -16,7 +16,7 @@ from engine.config.load import apply_overrides
 from engine.config.run import RunConfig
 from engine.config.scorers import ALL_MODELS
 from engine.config.tracking import check_trackers
-from engine.errors import ConfigError, find_nearest
+from engine.errors import ConfigError, CreamError, find_nearest
 from engine.launchers import check_training
 from engine.plan import Segment, StageSpec, plan_run
 from engine.runtime.lineage import Lineage, read_lineage, read_segments, refuse_imported
@@ -33,14 +33,19 @@ def check_config(config: RunConfig) -> None:
     Raises:
         ConfigError, TaskError, CheckpointError: as ``start_run``.
     """
-    _check_rewards(config)
-    check_scorers(config)
-    check_ray(config)
-    check_training(config)
-    check_backend(config)
-    check_trackers(config.report_to)
-    check_data(config)
-    check_model(config)
+    for check in _CHECKS:
+        check(config)
+
+
+def find_problems(config: RunConfig) -> list[CreamError]:
+    """Return what each check of ``check_config`` has against a configuration, all at once."""
+    problems = []
+    for check in _CHECKS:
+        try:
+            check(config)
+        except CreamError as error:
+            problems.append(error)
+    return problems
 
 
 def prepare_fork(
@@ -101,11 +106,7 @@ def plan_fork(
             key="iterations",
             value=config.iterations,
         )
-    _check_rewards(config)
-    check_scorers(config)
-    check_ray(config)
-    check_training(config)
-    check_data(config)
+    check_config(config)
     earlier = [s for s in segments if s.last_iteration is not None and s.last_iteration < last_iteration]
     covering = next(s for s in segments if s.last_iteration is None or s.last_iteration >= last_iteration)
     earlier.append(Segment(covering.config, last_iteration))
@@ -176,3 +177,15 @@ def _find_fork_point(run: RunRow, at: str) -> int:
             value=at,
         )
     return int(at[1:]) - 1
+
+
+_CHECKS: tuple[Callable[[RunConfig], object], ...] = (
+    _check_rewards,
+    check_scorers,
+    check_ray,
+    check_training,
+    check_backend,
+    lambda config: check_trackers(config.report_to),
+    check_data,
+    check_model,
+)

@@ -148,15 +148,15 @@ class Mirror:
         try:
             link.finish(state)
         except Exception:  # noqa: BLE001 - as above; everything was sent
-            traceback.print_exc()
+            sys.stderr.write(hide_secrets(traceback.format_exc()))
 
     def _explain(self, error: BaseException) -> BackendError:
-        traceback.print_exception(error)
+        sys.stderr.write(hide_secrets("".join(traceback.format_exception(error))))
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return BackendError(
             f"{self.tracker}: metrics are not mirrored: {hide_secrets(reason)}",
-            hint=f"the run goes on; afterwards `cream-tui mirror {self.run_id} --to {self.tracker}` sends what is "
-            f"missing; the tracker's own words: {self.log}",
+            hint=f"no run waits for a tracker; `cream-tui mirror {self.run_id} --to {self.tracker}` sends what is "
+            f"missing, once it can; the tracker's own words: {self.log}",
         )
 
     def _read_note(self) -> Progress:

@@ -61,14 +61,19 @@ def check_base(config: RunConfig, folder: Path) -> None:
             hint="name the model that it was trained beside, or merge it into that model first",
         )
     check_model_folder(folder)
-    _check_tokenizer(folder)
+    check_tokenizer(folder)
     _check_context(config, folder)
 
 
-def _check_tokenizer(folder: Path) -> None:
+def check_tokenizer(folder: Path, *, key: str = "model.path") -> None:
+    """Check that a folder has a tokenizer, and none of more tokens than its model knows; ``key`` names the folder.
+
+    Raises:
+        CheckpointError, ConfigError: it has none, or one of another model.
+    """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise CheckpointError(
-            f"model.path: {folder} holds no tokenizer ({_TOKENIZER_FILES[0]})",
+            f"{key}: {folder} holds no tokenizer ({_TOKENIZER_FILES[0]})",
             hint="bring the tokenizer that belongs to the model",
         )
     path = folder / "tokenizer.json"
@@ -76,10 +81,10 @@ def _check_tokenizer(folder: Path) -> None:
     n_rows = count_embeddings(read_tensors(folder))
     if largest is not None and n_rows is not None and largest >= n_rows:
         raise ConfigError(
-            f"model.path: the tokenizer of {folder} does not fit its model: it has token ids up to {largest}, the "
+            f"{key}: the tokenizer of {folder} does not fit its model: it has token ids up to {largest}, the "
             f"model {n_rows} embeddings",
             hint="bring the model and the tokenizer that belong together, or resize the embeddings first",
-            key="model.path",
+            key=key,
         )
 
 

@@ -16,6 +16,7 @@ from engine.config.scorers import list_reward_models
 from engine.config.scoring import RewardModelConfig
 from engine.config.shipped import find_configs_folder
 from engine.errors import CheckpointError, ConfigError
+from engine.runtime.model_checks import check_tokenizer
 from engine.tasks.judge_prompt import read_judge_prompt
 
 _CLASSIFIER = "ForSequenceClassification"
@@ -79,6 +80,8 @@ def _check_folder(folder: Path, model: RewardModelConfig, key: str) -> None:
             f"{key}: {folder} gives {n_logits} numbers, not one reward",
             hint=f"set {key.removesuffix('.path')}.logit to the one that is the reward, from 0 to {n_logits - 1}",
         )
+
+    check_tokenizer(folder, key=key)
 
 
 def _read_description(folder: Path, key: str) -> Mapping[str, Any]:

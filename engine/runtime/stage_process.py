@@ -22,6 +22,7 @@ from pathlib import Path
 from db.errors import LeaseLostError, StoreError, StoreFullError
 from engine.errors import CreamError, ExitCode
 from engine.plan import StageTask
+from engine.runtime.redaction import hide_secrets
 
 # torch raises RuntimeError for all of these; the last two are its allocator on the CPU.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -65,8 +66,9 @@ def run_stage_process(task: StageTask, outcome: Connection) -> None:
         peak_gpu = run_stage(task)
         code, error = ExitCode.DONE, None
     except BaseException as caught:
-        traceback.print_exc()
-        code, error = _classify(caught)
+        sys.stderr.write(hide_secrets(traceback.format_exc()))
+        code, message = _classify(caught)
+        error = hide_secrets(message)
     peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     outcome.send(StageOutcome(int(code), error, peak_rss, peak_gpu, time.monotonic() - started))
     outcome.close()

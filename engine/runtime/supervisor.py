@@ -146,6 +146,11 @@ class Supervisor:
                 hint="bring back what was changed, or start a new run",
             )
 
+    def _check_files(self, spec: StageSpec) -> None:
+        """Refuse a stage whose files are not those of its key: what they hold now would be stored as what they held."""
+        if spec.reads_files:
+            self._check_plan([now for now in plan_row(self.run) if now.label == spec.label])
+
     def _start_fork_server(self) -> ForkServerContext:
         """Return once the libraries are loaded, so that no stage's time holds the import.
 
@@ -185,6 +190,7 @@ class Supervisor:
             self._check_stop()
             is_progress = False
             for spec in [spec for spec in left if spec.needs <= done]:
+                self._check_files(spec)
                 claim = claim_stage(
                     self.store, stages[spec.key], run_id=self.run.run_id, token=self.lease.token, is_alive=is_alive
                 )

@@ -18,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from engine.compute.build import read_outline
 from engine.compute.decoding import ModelOutline
+from engine.compute.judge import JudgedItem, encode_judge_prompts
 from engine.compute.models import load_tokenizer
 from engine.compute.prompts import check_context, encode_example, encode_prompt
 from engine.config.load import config_from_json
@@ -25,6 +26,7 @@ from engine.config.run import RunConfig
 from engine.errors import ConfigError, CreamError
 from engine.records import EncodedPrompt, Message, Prompt
 from engine.stages.data import load_examples, load_items, load_prompts
+from engine.tasks.judge_prompt import read_judge_prompt
 
 T = TypeVar("T")
 
@@ -84,8 +86,34 @@ class Examination:
         lengths = [len(prompt.token_ids) for prompt in encoded]
         self._note(f"data.prompts t={iteration}", lengths, data.max_prompt_tokens, "data.max_prompt_tokens")
         fitting = [prompt for prompt in encoded if len(prompt.token_ids) <= data.max_prompt_tokens]
+        self._examine_judge(tokenizer, outline, iteration, prompts)
         new_tokens = self.config.sampling.max_new_tokens
         return self._check_room(outline, fitting, new_tokens, "sampling.max_new_tokens")
+
+    def _examine_judge(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        outline: ModelOutline | None,
+        iteration: int,
+        prompts: Sequence[Prompt],
+    ) -> None:
+        """Note how long a judge's prompts are before any response stands in them, and whether one fits its context."""
+        if not any(scorer.startswith("judge:") for scorer in self.config.method.scorers):
+            return
+        items = [JudgedItem(prompt.prompt_id, prompt.text, "", ()) for prompt in prompts]
+        encoded = self._try("judge", lambda: encode_judge_prompts(tokenizer, read_judge_prompt(self.config), items))
+        if not encoded:
+            return
+        lengths = [len(prompt.token_ids) for prompt in encoded]
+        self._note(f"judge t={iteration}", lengths, None, None)
+        new_tokens, limit = self.config.scoring.judge.max_new_tokens, outline.context if outline else None
+        if iteration == 1 and limit is not None and min(lengths) + new_tokens > limit:
+            message = f"the judge's prompt ({min(lengths)} tokens without a response) and "
+            message += (
+                f"scoring.judge.max_new_tokens = {new_tokens} exceed the model's context of {limit}: none is judged"
+            )
+            hint = "set a smaller scoring.judge.max_new_tokens, or a shorter scoring.judge.prompt"
+            self._add_problem("judge", ConfigError(message, hint=hint))
 
     def _examine_items(self, tokenizer: PreTrainedTokenizerBase, outline: ModelOutline | None) -> None:
         evaluation = self.config.evaluation

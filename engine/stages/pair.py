@@ -174,10 +174,12 @@ def _correct(pair: PairRow, correction: Correction, verdict: str) -> PairRow:
 def _explain_no_pairs(context: StageContext, pairs: Sequence[PairRow]) -> TrainingError:
     reasons = [pair.skip_reason or "" for pair in pairs]
     counts = ", ".join(f"{reason}: {reasons.count(reason)}" for reason in sorted(set(reasons)))
+    missing = _list_missing(context)
     return TrainingError(
-        f"iteration {context.spec.iteration} has no pair to train on ({counts} of {len(pairs)} prompts)"
-        + _list_missing(context),
-        hint="more diverse responses (sampling.temperature, sampling.n) or other scorers may help",
+        f"iteration {context.spec.iteration} has no pair to train on ({counts} of {len(pairs)} prompts){missing}",
+        hint="other scorers, or settings of theirs, may help"
+        if missing
+        else "more diverse responses (sampling.temperature, sampling.n) or other scorers may help",
     )
 
 

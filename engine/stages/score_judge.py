@@ -34,7 +34,7 @@ def score_by_judge(context: StageContext, model_name: str) -> None:
     by_id = {item.item_id: responses for item, responses in items.items()}
     decoding = build_judge_decoding(context.outline, context.spec, context.task.shrink)
     fitting = [p for p in encoded if limit is None or len(p.token_ids) + decoding.max_new_tokens <= limit]
-    progress = _Progress(context, by_id, n_judgeable=len(fitting))
+    progress = _Progress(context, by_id, fitting)
     progress.write_unfit(set(encoded).difference(fitting))
     batches = [b for b in decoding.plan_batches(fitting) if any(p.prompt_id not in progress.done for p in b)]
     with context.open_sampler(model_name, decoding) as sampler:
@@ -58,14 +58,17 @@ def _read_items(context: StageContext) -> dict[JudgedItem, list[ResponseRow]]:
 class _Progress:
     """Writes the rows of judged items with the counts; ``done`` are those that an earlier attempt committed."""
 
-    def __init__(self, context: StageContext, by_id: Mapping[str, Sequence[ResponseRow]], *, n_judgeable: int) -> None:
+    def __init__(
+        self, context: StageContext, by_id: Mapping[str, Sequence[ResponseRow]], fitting: Sequence[EncodedPrompt]
+    ) -> None:
         self.context = context
         self.by_id = by_id
         found = {(row.prompt_id, row.k) for row in _read_rows(context, context.spec.part)}
-        self.done = {item_id for item_id, (first, *_) in by_id.items() if (first.prompt_id, first.k) in found}
+        firsts = {prompt.prompt_id: by_id[prompt.prompt_id][0] for prompt in fitting}
+        self.done = {item_id for item_id, first in firsts.items() if (first.prompt_id, first.k) in found}
         self.n = context.config.scoring.judge.judgements
         self.n_done, self.n_tokens, self.n_logged = self.n * len(self.done), 0, 0
-        context.write([], n_done=self.n_done, n_total=self.n * n_judgeable, unit="judgements", n_tokens=0)
+        context.write([], n_done=self.n_done, n_total=self.n * len(fitting), unit="judgements", n_tokens=0)
 
     def write_unfit(self, prompts: Iterable[EncodedPrompt]) -> None:
         """Say of responses that cannot be judged why."""

@@ -18,7 +18,7 @@ from engine.compute.models import compute_changed_share
 from engine.compute.prompts import encode_example
 from engine.compute.train_job import Examples, TrainJob, run_job
 from engine.compute.train_launch import launch_job
-from engine.compute.training import fsync
+from engine.compute.training import find_snapshot, fsync
 from engine.config.model import ModelConfig
 from engine.errors import CheckpointError, Interrupted, TaskError, TrainingError
 from engine.launchers import find_launcher
@@ -72,9 +72,9 @@ def check_training_room(context: StageContext, n_examples: int) -> None:
         return
     size = measure_model(Path(context.task.base_folder))
     n_steps = settings.epochs * n_examples / settings.batch_size
-    # The next snapshot is whole before the last one goes.
-    snapshots = 2 * size.snapshot_bytes if n_steps > settings.snapshot_every else 0
-    n_bytes = size.count_bytes(config.model.dtype) + snapshots
+    # The next snapshot is whole before the last one goes; on a resume, that one is there.
+    n_snapshots = 0 if n_steps <= settings.snapshot_every else 2 if find_snapshot(context.work_folder) is None else 1
+    n_bytes = size.count_bytes(config.model.dtype) + n_snapshots * size.snapshot_bytes
     check_room(context.work_folder, n_bytes, "the checkpoint and its snapshots", error=Interrupted)
 
 
@@ -170,14 +170,15 @@ def _build_pair(row: PairRow, samples: Samples, reference: Mapping[tuple[str, in
 def _read_reference_logprobs(
     context: StageContext, sides: Mapping[tuple[str, int], TokenSequence]
 ) -> dict[tuple[str, int], float]:
-    """Return log-probs of both sides: those that scoring computed, or one pass of M1 where that is the reference."""
+    """Return finite log-probs of both sides: from scoring, or from one pass of M1 where that is the reference."""
     setting = context.config.training.dpo_reference
     if setting == "sft":
+        batch_tokens = max(1, context.config.scoring.batch_tokens // context.task.shrink)
         model = context.load_model("M1")
-        values = compute_sum_logprobs(model, list(sides.values()), batch_tokens=context.config.scoring.batch_tokens)
+        values = compute_sum_logprobs(model, list(sides.values()), batch_tokens=batch_tokens)
         del model
         context.free_memory()
-        return dict(zip(sides, values, strict=True))
+        return {side: value for side, value in zip(sides, values, strict=True) if math.isfinite(value)}
     scorer = f"implicit:M{context.spec.iteration}"
     scores: dict[tuple[str, int], ScoreRow] = {
         (row.prompt_id, row.k): row

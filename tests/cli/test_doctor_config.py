@@ -66,6 +66,28 @@ def test_every_problem_is_told_at_once(call: Callable, tmp_path: Path) -> None:
     assert "no token prefix" in stderr and "Free some space" in stderr
 
 
+def test_each_check_that_fails_is_told(call: Callable, tmp_path: Path) -> None:
+    missing = f"data.sft={tmp_path / 'none.jsonl'}"
+    shared = ("resources.launcher=ddp", "resources.processes=3", "resources.device=cpu", "iterations=1", missing)
+    words = (*(word for setting in shared for word in ("--set", setting)), "--store", str(tmp_path))
+    called = call("doctor", "sandbox", *words)
+    assert called.code == 2
+    assert "cannot be shared by 3 processes" in called.stderr and "none.jsonl does not exist" in called.stderr
+
+
+def test_a_judge_that_could_read_no_response_is_a_problem(call: Callable, tmp_path: Path) -> None:
+    words = ("sandbox", "--method", "srlm-judge", "--set", "iterations=1", "--store", str(tmp_path))
+    code, found, _ = examine(call, *words)
+    assert code == 2 and "exceed the model's context of 256" in found["model", "judge"]["value"]
+    own = tmp_path / "judge.txt"
+    own.write_text("{prompt} {response} Score:")
+    code, found, _ = examine(
+        call, *words, "--set", f"scoring.judge.prompt={own}", "--set", "scoring.judge.max_new_tokens=32"
+    )
+    assert code == 0 and ("model", "judge") not in found
+    assert found["data", "judge t=1"]["value"].startswith("600, the longest ")
+
+
 def test_a_hub_model_that_is_not_here_is_no_problem_and_nothing_is_fetched(
     call: Callable, tmp_path: Path, monkeypatch
 ) -> None:

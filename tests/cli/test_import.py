@@ -149,6 +149,8 @@ def test_an_imported_run_is_read_and_judged_but_never_continued(
     for words in (("resume", "theirs"), ("fork", "theirs", "--at", "M1"), ("run", "--from", "theirs", "--dry-run")):
         refused = call(*words, *at)
         assert refused.code == 2 and "theirs was imported from files: there is nothing to" in refused.stderr
+    refused = call("export", "theirs", "--what", "checkpoint", "-o", str(tmp_path / "model"), "--store", str(store))
+    assert refused.code == 2 and "theirs has no model yet, or was imported without one" in refused.stderr
     shown = call("show", "theirs", *at).stdout
     assert "imported" in shown and f"{paths['dpo']} (pairs)" in shown and "model  folder" not in shown
     assert call("judge", "theirs", "1", "swap", *at).code == 0
@@ -162,6 +164,31 @@ def test_an_imported_run_is_read_and_judged_but_never_continued(
     assert all(json.loads(line)[name] is None for line in responses for name in unknown)
     run_import(paths["current"], "--name", "other")
     assert call("compare", "theirs", "other", *at).code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (("--name", "n" * 81), "no run can be called so"),
+        (("--iteration", "9" * 14), "iterations count from 1, to 2147483647 at the most"),
+        (("--model", "a\u200eb"), "--model: holds a control character"),
+        ((), "its name holds a control character"),
+    ],
+)
+def test_names_that_no_run_can_hold_are_refused(
+    tmp_path: Path, run_import: Callable[..., Any], more: tuple[str, ...], reason: str
+) -> None:
+    file = "plain.json" if more else "a\u200eb.json"
+    (tmp_path / file).write_text(json.dumps(make_results()["sampling"]))
+    done = run_import(str(tmp_path / file), *more)
+    assert done.code == 2 and reason in done.stderr
+
+
+def test_spaces_around_a_models_label_are_left_out(tmp_path: Path, store: Path, run_import: Callable[..., Any]) -> None:
+    paths = write(tmp_path / "files", make_results())
+    assert run_import(paths["sampling"], "--model", " llama ").code == 0
+    with closing(open_reader(store)) as c:
+        assert config_from_json(find_run(c, "latest").config_json).model.path == "llama"
 
 
 PREFERENCES: list[dict[str, Any]] = [

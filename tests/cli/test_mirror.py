@@ -182,12 +182,15 @@ def test_a_tracker_that_fails_is_one_message_without_its_key(call: Callable, roo
     """The server's address holds a password, and nobody listens there."""
     env = {"MLFLOW_TRACKING_URI": "http://ann:s3cret-word@127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     with closing(open_reader(root)) as reader:
-        (root / "runs" / find_run(reader, "demo").run_id / "trackers" / "mlflow.json").unlink(missing_ok=True)
+        folder = root / "runs" / find_run(reader, "demo").run_id / "trackers"
+    (folder / "mlflow.json").unlink(missing_ok=True)
     called = call("mirror", "demo", "--to", "mlflow", "--store", str(root), env=QUIET | env)
     assert called.code == 5
     errors = [line for line in called.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and "mlflow: metrics are not mirrored" in errors[0]
     assert "s3cret-word" not in called.stderr and "Traceback" not in called.stderr
+    log = (folder / "mlflow.log").read_text()
+    assert "Traceback" in log and "s3cret-word" not in log
 
 
 def test_an_unknown_tracker_names_the_nearest(call: Callable, root: Path) -> None:

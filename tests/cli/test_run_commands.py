@@ -214,6 +214,21 @@ def test_exit_code_of_a_failed_run_and_its_log(call: Callable, recorder: Recorde
     assert "cream-tui resume" in called.stderr
 
 
+def test_a_log_that_the_error_names_is_named_once(call: Callable, recorder: Recorder) -> None:
+    run = recorder.record("mine", last_label="sample t=1", is_live=True)
+    root = recorder.store.paths.root
+    connection = open_reader(root)
+    token = connection.execute("SELECT token FROM lease").fetchone()[0]
+    log = root / connection.execute("SELECT max(log_path) FROM attempt").fetchone()[0]
+    connection.close()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("it broke")
+    error = f"it broke\nthe log: {log}"
+    writes.release_lease(recorder.store, run.run_id, token, state="failed", exit_code=1, error=error)
+    for command in ("watch", "show"):
+        assert call(command, "mine", "--store", str(root)).stderr.count(str(log)) == 1
+
+
 def test_the_demo_has_two_arms_that_share_all_but_the_method() -> None:
     configs = [load_run_config(CONFIG, overrides=QUICK, method=method, seed=3) for method, _ in ARMS]
     assert [config.method.name for config in configs] == ["srlm", "cream"]

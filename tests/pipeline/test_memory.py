@@ -179,3 +179,21 @@ def test_a_training_begins_only_with_room_for_what_it_will_write(
     with pytest.raises(Interrupted, match="no room for the checkpoint and its snapshots") as refusal:
         check_training_room(context, n_examples=16)
     assert refusal.value.exit_code == ExitCode.INTERRUPTED and "resume" in str(refusal.value.hint)
+
+
+def test_a_resumed_training_needs_no_room_for_the_snapshot_that_is_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first attempt began with just enough room and wrote one of two snapshots."""
+    config = build_config("sft.snapshot_every=2")
+    spec = next(spec for spec in plan_run([Segment(config, None)], base_digest="M0") if spec.part == "sft")
+    folder = find_configs_folder() / "models" / "sandbox"
+    context = StageContext(StageTask(str(root), "run", "token", 1, spec, {}, str(folder), str(root / "log")))
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=7_000_000))
+    with pytest.raises(Interrupted):
+        check_training_room(context, n_examples=16)
+    snapshot = context.work_folder / "checkpoint-2"
+    snapshot.mkdir(parents=True)
+    (snapshot / "snapshot.json").write_text('{"step": 2}')
+    check_training_room(context, n_examples=16)

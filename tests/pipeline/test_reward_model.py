@@ -84,9 +84,14 @@ def test_a_causal_lm_is_no_reward_model(tmp_path: Path) -> None:
         load(save_judge(tmp_path / "lm"))
 
 
-def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
-    folder = save_reward_model(tmp_path / "rm")
+def save_with_another_tokenizer(folder: Path) -> Path:
+    save_reward_model(folder)
     build_tokenizer([*RM_WORDS, "more"], bos_token="<bos>", eos_token="<eos>").save_pretrained(folder)
+    return folder
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = save_with_another_tokenizer(tmp_path / "rm")
     with pytest.raises(CheckpointError, match=rf"{KEY}.* does not fit its model.* {len(RM_WORDS)} embeddings"):
         load(folder)
 
@@ -104,6 +109,8 @@ def test_a_template_that_refuses_the_conversation_is_named(tmp_path: Path) -> No
         (save_judge, "", "LlamaForCausalLM, no sequence classifier"),
         (lambda folder: save_reward_model(folder, n_logits=2), "", "gives 2 numbers"),
         (lambda folder: folder.mkdir(), "", "holds no config.json"),
+        (lambda folder: (save_reward_model(folder) / "tokenizer.json").unlink(), "", "holds no tokenizer"),
+        (save_with_another_tokenizer, "", "token ids up to 43, the model 43 embeddings"),
         (lambda folder: None, "", "is no folder"),
     ],
 )

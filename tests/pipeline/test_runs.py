@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -22,16 +23,21 @@ from db.queries import (
     find_run,
     read_attempts,
     read_lease,
+    read_pairs,
     read_run_checkpoints,
     read_run_metrics,
     read_run_stages,
+    read_scores,
     read_usage,
 )
 from db.reading import open_reader
 from db.rows import RunRow
+from engine.backends import VLLM_PYTHON
 from engine.config.load import dump
-from engine.errors import ConfigError, TaskError
+from engine.errors import BackendError, ConfigError, TaskError
+from engine.plan import Segment, StageTask, plan_run
 from engine.runtime import control
+from engine.runtime.stage_process import run_stage_process
 
 BIN = Path(sys.executable).parent
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "slurm" / "cream.sbatch"
@@ -249,17 +255,30 @@ def test_fork_refuses_what_lies_before_it(root: Path, whole: tuple[Path, RunRow]
         control.fork_run(store, run, at="M1", overrides=["sft.epochs=1"])
 
 
+def test_a_fork_is_checked_as_a_new_run_is(whole: tuple[Path, RunRow], monkeypatch: pytest.MonkeyPatch) -> None:
+    store, run = whole
+    monkeypatch.delenv(VLLM_PYTHON, raising=False)
+    with pytest.raises(BackendError, match="vLLM is not installed here"):
+        control.fork_run(store, run, at="M1", overrides=["sampling.backend=vllm"])
+    with pytest.raises(ConfigError, match="leaves no room for a prompt"):
+        control.fork_run(store, run, at="M1", overrides=["sampling.max_new_tokens=100000"])
+
+
 def test_own_prompts_and_a_changed_file(root: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     lines = [{"prompt": f"{a} + {a + 1}", "answer": str(2 * a + 1)} for a in range(12)]
     prompts.write_text("\n".join(map(json.dumps, lines)))
     config = build_config(f"data.prompts={prompts}", "data.prompts_per_iteration=12", f"evaluation.tasks=[{prompts}]")
     run = control.start_run(root, config)
-    wait_until(lambda: is_stage(root, run, "train M1 (SFT)", "done"))
-    control.stop_run(root, run)
+    wait_until(lambda: is_stage(root, run, "train M1 (SFT)", "running"))
     prompts.write_text("\n".join(map(json.dumps, lines[::-1])))
-    ended = finish(root, control.resume_run(root, reread(root, run)), "failed")
+    ended = finish(root, run, "failed")
+    assert "changed" in (ended.error or ""), "what is there now would be stored under the key of what was there"
+    assert is_stage(root, run, "train M1 (SFT)", "done")
+    ended = finish(root, control.resume_run(root, ended), "failed")
     assert "changed" in (ended.error or "")
+    prompts.write_text("\n".join(map(json.dumps, lines)))
+    assert finish(root, control.resume_run(root, ended)).error is None
 
 
 def test_too_few_prompts_are_refused_before_the_run(root: Path, tmp_path: Path) -> None:
@@ -287,6 +306,49 @@ def test_skip_leaves_methods_without_agreement_alone(root: Path) -> None:
     assert metrics["n_pairs"] > 0
     assert "tau_previous" not in metrics
     assert "tau_anchor" in metrics
+
+
+def test_sft_as_reference_of_the_loss_is_the_model_that_scoring_calls_m1(root: Path) -> None:
+    """All pairs are one batch: z of the first step is the mean of beta times what M2 has gained on M1."""
+    config = build_config(
+        "iterations=2",
+        "evaluation.tasks=[]",
+        "data.prompts_per_iteration=12",
+        "training={dpo_reference: sft, batch_size: 12, epochs: 4, beta: 0.5, learning_rate: 1e-3, warmup_ratio: 0}",
+    )
+    run = finish(root, control.start_run(root, config))
+    with closing(open_reader(root)) as reader:
+        stages = {stage.label: stage.stage_id for stage in read_run_stages(reader, run.run_id)}
+        sums = {
+            (row.scorer, row.prompt_id, row.k): row.sum_logprob for row in read_scores(reader, [stages["score t=2"]])
+        }
+        pairs = [pair for pair in read_pairs(reader, stages["pair t=2"]) if pair.skip_reason is None]
+        metrics = {
+            m.name: m.value for m in read_run_metrics(reader, run.run_id) if (m.label, m.step) == ("train M3", 1)
+        }
+    gains = [
+        sums["implicit:M2", pair.prompt_id, k] - sums["implicit:M1", pair.prompt_id, k]
+        for pair in pairs
+        for k in (pair.chosen_k, pair.rejected_k)
+    ]
+    margins = [chosen - rejected for chosen, rejected in zip(gains[::2], gains[1::2], strict=True)]
+    assert abs(sum(margins)) > 1e-3
+    assert metrics["z"] == pytest.approx(0.5 * sum(margins) / len(margins), abs=1e-4)
+
+
+def test_a_key_in_an_error_reaches_neither_the_row_nor_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that fails of a folder whose name a variable holds that looks like a key."""
+    monkeypatch.setenv("SOME_TOKEN", "vault-123456")
+    spec, log = plan_run([Segment(build_config(), None)], base_digest="M0")[0], tmp_path / "log"
+    task = StageTask(str(tmp_path / "store"), "run", "token", 1, spec, {}, "/nowhere/vault-123456", str(log))
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=run_stage_process, args=(task, sender))
+    process.start()
+    outcome = receiver.recv()
+    process.join()
+    assert "cannot load a tokenizer from /nowhere/***" in outcome.error and outcome.exit_code == process.exitcode
+    assert "/nowhere/***" in log.read_text() and "vault-123456" not in log.read_text() + outcome.error
 
 
 @pytest.mark.parametrize(("method", "scorer"), [("oracle", "oracle"), ("random", "random")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,10 @@ def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused_before_the_star
         (lambda folder: (folder / "config.json").unlink(), "holds no config.json"),
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json is no JSON object"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" + bytes(12)), "is no safetensors file"),
+        (
+            lambda folder: os.truncate(folder / "model.safetensors", 500_000),
+            r"is cut off: it has 500,000 of \d[\d,]+ bytes",
+        ),
         (lambda folder: (folder / "config.json").rename(folder / "adapter_config.json"), "a LoRA adapter and no model"),
     ],
 )

@@ -138,6 +138,15 @@ def test_an_endpoint_needs_its_key_in_the_environment(monkeypatch: pytest.Monkey
     check_backend(config)
 
 
+@pytest.mark.parametrize("key", ["first-1234\nsecond-1234", "half-1234\u2026"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """The client of the standard library repeats such a header in its error, the key with it."""
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(ConfigError, match=r"\$MY_KEY holds a line break or another character") as caught:
+        check_backend(build("sampling.backend=openai", ENDPOINT))
+    assert "1234" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
