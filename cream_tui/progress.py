@@ -111,6 +111,8 @@ def list_events(snapshot: RunSnapshot) -> list[tuple[tuple[str, ...], str]]:
             other = f", {stage.other} computes it" if stage.other else ""
             word = "waiting" if stage.other else "started"
             events.append(((stage.label, word), f"{stage.label}: {word}{other}"))
+        elif stage.status == "failed" and not (snapshot.is_over or snapshot.stale):
+            continue  # an earlier try failed; this run has not come to it yet
         elif stage.status != "pending":
             detail = describe_stage(stage)
             words = f"{stage.status} {detail}"

@@ -63,6 +63,7 @@ def export_checkpoint(store: str | None, run: str | None, where: Destination, *,
     _check(where)
     reference, _, name = (run or "latest").partition("/")
     with open_run_reader(store) as (root, connection):
+        _check_outside(where, root)
         facts = read_card_facts(connection, find_run(connection, reference), root)
     model = _choose_model(facts, name)
     source = Path(model.folder)
@@ -93,6 +94,7 @@ def export_dataset(store: str | None, run: str | None, where: Destination) -> in
     """Write the pairs of a run as a folder that `datasets.load_dataset` loads and TRL trains on."""
     _check(where)
     with open_run_reader(store) as (root, connection):
+        _check_outside(where, root)
         facts = read_card_facts(connection, find_run(connection, run or "latest"), root)
         kinds = _list_dataset_columns()
 
@@ -121,6 +123,12 @@ def _check(where: Destination) -> None:
             )
     if where.hub is not None:
         check_target(where.hub)
+
+
+def _check_outside(where: Destination, root: Path) -> None:
+    """What lies in the store belongs to it: `gc` would take the export away."""
+    if where.folder is not None and _find_target(where.folder).resolve().is_relative_to(root.resolve()):
+        raise diagnostics.UsageProblem(f"{where.folder} lies in the store {root}", "Name a folder outside of it.")
 
 
 def _find_target(folder: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,19 @@ from engine.records import EncodedPrompt, SampledResponse
 SEED_BITS = 52  # a JSON reader may keep whole numbers as doubles
 # Keeps a token from being chosen, in servers that know no other way; the protocol allows -100 to 100.
 NEVER = -100
+
+
+def check_logprobs(responses: Sequence[SampledResponse]) -> None:
+    """Refuse responses of a model that computes nothing any more.
+
+    Raises:
+        SamplingError: a log-probability is NaN or infinite.
+    """
+    if not all(math.isfinite(response.sampled_logprob) for response in responses):
+        raise SamplingError(
+            "the model's log-probabilities are not finite",
+            hint="try model.dtype: float32; else the weights are broken",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from engine.config.section import MAX_COUNT, Count, PlainText, Positive, Section, refuse
 
+_LOGIN = re.compile(r"//[^/]*@")
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#@]*)?")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
@@ -42,7 +43,11 @@ class EndpointConfig(Section):
     @model_validator(mode="after")
     def _check_form(self) -> EndpointConfig:
         if not _URL.fullmatch(self.url):
-            refuse("url", self.url, "is no http(s) address like http://HOST:8000/v1, without user name, ? and #")
+            refuse(
+                "url",
+                _LOGIN.sub("//", self.url),
+                "is no http(s) address like http://HOST:8000/v1, without user name, ? and #",
+            )
         if self.api_key_variable is not None and not _VARIABLE.fullmatch(self.api_key_variable):
             refuse("api_key_variable", None, "is no environment variable in capitals; the key itself never stands here")
         return self

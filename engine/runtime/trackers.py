@@ -20,7 +20,12 @@ PROJECT = "cream-tui"
 _MOST_MLFLOW_PARAMS = 100
 _MOST_MLFLOW_LETTERS = 6000
 # Set for the mirror's process alone, where the person has not: no tracker calls home by itself.
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # mlflow's own 7 keep a dead server's user waiting for minutes
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_SILENT": "true",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from db.labels import find_model_name
 from db.queries import read_evaluations
 from db.rows import EvaluationRow, MetricRow
 from engine.compute.build import build_greedy_decoding
+from engine.compute.decoding import check_logprobs
 from engine.compute.lm_eval_tasks import LmEvalItem, choose_batch_size, run_lm_eval_task
 from engine.compute.prompts import check_context, decode_response, encode_prompt
 from engine.config.evaluation import TaskSource
@@ -75,6 +76,7 @@ def _evaluate_task(
     n_done, n_tokens = len(rows_before), sum(row.n_tokens for row in rows_before)
     batches = [b for b in sampler.plan_batches(encoded) if any(prompt.prompt_id not in finished for prompt in b)]
     for sampled in sampler.sample_batches(batches):
+        check_logprobs(sampled)
         rows = []
         for response in sampled:
             item = by_id[response.prompt_id]

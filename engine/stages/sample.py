@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
 from db.rows import MetricRow, PromptRow, ResponseRow, SampledPromptRow
 from engine.compute.build import build_group_decoding
+from engine.compute.decoding import check_logprobs
 from engine.compute.prompts import check_context, decode_response, encode_prompt
 from engine.errors import SamplingError
 from engine.records import EncodedPrompt, Prompt, SampledResponse
@@ -44,11 +44,7 @@ def run_sample(context: StageContext) -> None:
     batches = [b for b in decoding.plan_batches(fitting) if any(prompt.prompt_id not in finished for prompt in b)]
     with context.open_sampler(f"M{context.spec.iteration}", decoding) as sampler:
         for sampled in sampler.sample_batches(batches):
-            if not all(math.isfinite(response.sampled_logprob) for response in sampled):
-                raise SamplingError(
-                    "the model's log-probabilities are not finite",
-                    hint="try model.dtype: float32; else the weights are broken",
-                )
+            check_logprobs(sampled)
             rows = _build_response_rows(sampled, prompts, tokenizer)
             n_done, n_tokens = n_done + len(rows), n_tokens + sum(row.n_tokens for row in rows)
             context.write(rows, n_done=n_done, n_tokens=n_tokens)

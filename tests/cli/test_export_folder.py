@@ -93,6 +93,14 @@ def test_an_existing_folder_is_never_written_into(call: Callable, root: Path, tm
     assert called.code == 2 and "-o FOLDER" in called.stderr
 
 
+def test_nothing_is_exported_into_the_store_where_gc_would_take_it(call: Callable, root: Path) -> None:
+    for what in ("checkpoint", "dataset"):
+        target = root / "checkpoints" / "mine"
+        called = call("export", "demo", "--what", what, "-o", str(target), "--store", str(root))
+        assert called.code == 2 and "lies in the store" in called.stderr
+        assert not target.exists()
+
+
 def test_datasets_loads_the_pairs_as_conversations(call: Callable, nasty_root: Path, tmp_path: Path) -> None:
     from datasets import load_dataset
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,16 @@ def test_the_view_fits_the_terminal(store_root: Path, width: int, height: int) -
         assert max(map(len, texts)) <= width
     events = [text for _, text in list_events(snapshots[1])]
     assert events[-1] == "run done"
+
+
+def test_what_failed_in_an_earlier_try_is_told_only_where_it_ends_the_run(store_root: Path) -> None:
+    with open_run_reader(str(store_root)) as (_, connection):
+        shown = read_snapshot(connection, read_runs(connection)[-1].run_id)
+    first, *others = shown.stages
+    failed = replace(shown, stages=(replace(first, status="failed"), *others))
+    live = replace(failed, run=replace(shown.run, state="running"))
+    assert any("failed" in text for _, text in list_events(failed))
+    assert not any("failed" in text for _, text in list_events(live))
 
 
 def test_a_narrow_terminal_loses_columns_from_the_right_of_their_rank(store_root: Path) -> None:

@@ -164,6 +164,7 @@ def test_a_configuration_that_does_not_fit_is_refused(overrides: list[str], mess
     with pytest.raises(ConfigError, match=message) as caught:
         build(*overrides)
     assert "sk-abc" not in str(caught.value)
+    assert "pw@" not in str(caught.value)
 
 
 def compute_keys(*overrides: str) -> dict[str, str]:
