@@ -29,6 +29,7 @@ from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
 from engine.errors import BackendError, CheckpointError
 from engine.plan import StageSpec
+from engine.runtime.hub_sources import check_hub_sources
 from engine.runtime.intent import check_config, plan_stages, prepare_fork
 from engine.runtime.lineage import Lineage, refuse_imported, write_lineage
 from engine.runtime.memory import count_checkpoint_bytes, read_shape
@@ -57,6 +58,7 @@ def start_run(
     backend_reason = choose_backend(config).reason
     config = resolve_backend(config)
     check_config(config)
+    check_hub_sources(config)
     config = resolve_reward_models(config)
     base = _resolve_base(config)
     _check_room(root, config, base)
@@ -112,6 +114,7 @@ def fork_run(
     config, lineage = prepare_fork(
         root, run, at=at, overrides=overrides, method=method, seed=seed, name=name, use_verdicts=use_verdicts
     )
+    check_hub_sources(config)
     config = resolve_reward_models(config)
     base = Base(Path(run.base_folder), run.base_digest)
     described = _describe(config, lineage, base, backend_reason=choose_backend(config).reason)

@@ -74,7 +74,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def _find(self) -> tuple[int, Mapping[str, str], bytes]:
         path = self.path.partition("?")[0]
-        name = "/".join(path.removeprefix("/api/models").split("/")[1:3])
+        name = "/".join(path.removeprefix("/api/models").removeprefix("/api/datasets").split("/")[1:3])
         if name == "some/missing":
             return 404, {"X-Error-Code": "RepoNotFound"}, b""
         if name == "some/private":
@@ -85,7 +85,7 @@ class Hub(BaseHTTPRequestHandler):
             return 418, {}, b""
         if path.endswith("/revision/no-such-branch"):
             return 404, {"X-Error-Code": "RevisionNotFound"}, b""
-        if path.startswith("/api/models/") and "/revision/" in path:
+        if path == "/api/datasets/some/data" or (path.startswith("/api/models/") and "/revision/" in path):
             return 200, {}, json.dumps({"id": name, "sha": COMMIT, "siblings": []}).encode()
         if path.startswith("/api/models/") and "/tree/" in path:
             files = [
@@ -165,6 +165,43 @@ def test_what_cannot_be_fetched_says_why_and_never_shows_the_token(hub: str, tmp
     assert set(found) == set(expected)
     for name, (message, hint) in expected.items():
         assert message in found[name]["message"] and hint in found[name]["hint"], found[name]
+
+
+ASK_FOR_DATA = """
+import json, sys
+from engine.config.load import load_run_config
+from engine.errors import TaskError
+from engine.runtime.hub_sources import check_hub_sources
+for override in json.loads(sys.argv[1]):
+    try:
+        check_hub_sources(load_run_config("sandbox", overrides=[override]))
+        print("none")
+    except TaskError as error:
+        print(error.message)
+"""
+
+
+def test_data_sets_that_the_hub_denies_are_refused_before_the_start(hub: str, tmp_path: Path) -> None:
+    """What nobody could be asked about is left to the stage: it may lie in a cache."""
+    asked = {
+        "data.prompts={path: some/data}": "none",
+        "data.prompts={path: some/missing}": "data.prompts: there is no data set some/missing on the hub",
+        "data.sft={path: some/gated}": "data.sft: some/gated is gated",
+        "data.sft={path: not/a/hub/name}": "data.sft: not/a/hub/name is neither a file or folder here nor a name",
+        "evaluation.tasks=[{task: t, path: some/missing}]": "evaluation.tasks: there is no data set some/missing",
+    }
+
+    def ask_for_data(endpoint: str) -> list[str]:
+        variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
+        command = [sys.executable, "-P", "-c", ASK_FOR_DATA, json.dumps(list(asked))]
+        cleared = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        done = subprocess.run(command, env=cleared | variables, capture_output=True, text=True, check=True)
+        assert TOKEN not in done.stdout + done.stderr
+        return done.stdout.splitlines()
+
+    for found, (override, message) in zip(ask_for_data(hub), asked.items(), strict=True):
+        assert found.startswith(message), override
+    assert ask_for_data("http://127.0.0.1:9")[:2] == ["none", "none"]
 
 
 def test_without_a_token_one_is_asked_for(hub: str, tmp_path: Path) -> None:
