@@ -14,9 +14,10 @@ from tiny_models import END, OTHER_END, PAD, VOCAB_SIZE, build_model, make_seque
 from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel
 
 from engine.compute import hf_sampler
+from engine.compute.decoding import check_logprobs
 from engine.compute.hf_sampler import NUCLEUS_GUESS, HFSampler
 from engine.compute.logprobs import compute_sum_logprobs
-from engine.errors import BackendError
+from engine.errors import BackendError, SamplingError
 from engine.records import EncodedPrompt, SampledResponse, TokenSequence
 
 # Many end tokens, so that rows of a batch end at different steps.
@@ -205,3 +206,15 @@ def test_a_model_without_key_value_cache_is_refused() -> None:
     config = MambaConfig(vocab_size=VOCAB_SIZE, hidden_size=16, num_hidden_layers=1, bos_token_id=1, eos_token_id=2)
     with pytest.raises(BackendError, match="MambaForCausalLM keeps no key-value cache"):
         build_sampler(MambaForCausalLM(config).eval()).sample(PROMPTS[:1])
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_a_model_of_nan_weights_gives_no_responses_that_look_like_some(greedy: bool) -> None:
+    """Not even in evaluation, where an accuracy of 0 would be the only trace."""
+    model = build_model()
+    sampler = build_sampler(model, n=1, greedy=greedy, max_new_tokens=4)
+    check_logprobs(sampler.sample(PROMPTS[:2]))
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(SamplingError, match="not finite"):
+        check_logprobs(sampler.sample(PROMPTS[:2]))
