@@ -193,8 +193,8 @@ def _invert(probs_BK: torch.Tensor, ids_BK: torch.Tensor, draws_B: torch.Tensor,
     in_nucleus_BK = (cumulative_BK - probs_BK) < top_p
     mass_B = (probs_BK * in_nucleus_BK).sum(1)
     index_B = (cumulative_BK <= (draws_B * mass_B)[:, None]).sum(1)
-    last_B = in_nucleus_BK.sum(1) - 1
-    return ids_BK.expand_as(probs_BK).gather(1, torch.minimum(index_B, last_B)[:, None])[:, 0]
+    last_B = in_nucleus_BK.sum(1) - 1  # -1 where all is NaN, which the log-probability will tell
+    return ids_BK.expand_as(probs_BK).gather(1, torch.minimum(index_B, last_B).clamp(min=0)[:, None])[:, 0]
 
 
 def _derive_key(seed: int, prompt_id: str, k: int) -> int:
