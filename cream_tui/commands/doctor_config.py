@@ -193,7 +193,7 @@ def _describe_place(config: RunConfig, place: Place, preview: RunPreview | None)
 def _describe_memory(config: RunConfig, base: Base, facts: dict[str, Any], place: Place) -> list[Finding]:
     from engine.runtime.memory import estimate_stages, read_shape
 
-    lengths = _find_lengths(facts.get("sources") or [])
+    lengths = _find_lengths(facts.get("sources") or [], config)
     if lengths is None:
         return []
     stages = estimate_stages(
@@ -204,10 +204,36 @@ def _describe_memory(config: RunConfig, base: Base, facts: dict[str, Any], place
         n_processes=place.n_processes,
         is_sharded=place.is_sharded,
     )
+    stages += _estimate_reward_models(config, lengths.prompt + config.sampling.max_new_tokens, place)
     return [_judge_memory(stage, config, place) for stage in stages]
 
 
-def _find_lengths(sources: Sequence[dict[str, Any]]) -> Any:
+def _estimate_reward_models(config: RunConfig, length: int, place: Place) -> list[StageMemory]:
+    """Those on this machine; their conversations are counted by M0's tokenizer, which is near enough."""
+    from engine.artifacts import find_base_folder
+    from engine.config.scorers import REWARD_MODEL, list_reward_models
+    from engine.runtime.memory import estimate_reward_model, read_shape
+
+    stages = []
+    for name in list_reward_models(config.method.scorers):
+        settings = config.scoring.find_reward_model(name)
+        folder = find_base_folder("hf", settings.path, settings.revision, configs_folder=Path())
+        if folder is not None and (folder / "config.json").is_file():
+            shape = read_shape(folder)
+            stages.append(
+                estimate_reward_model(REWARD_MODEL + name, settings, shape, length=length, device=place.device)
+            )
+    return stages
+
+
+def _name_batch_tokens(stage: str) -> str:
+    _, is_reward_model, name = stage.partition("reward_model:")
+    if is_reward_model:
+        return f"scoring.reward_models.{name}.batch_tokens"
+    return f"{'scoring' if stage == 'score' else 'sampling'}.batch_tokens"
+
+
+def _find_lengths(sources: Sequence[dict[str, Any]], config: RunConfig) -> Any:
     from engine.runtime.memory import Lengths
 
     longest: dict[str, int] = {}
@@ -216,7 +242,8 @@ def _find_lengths(sources: Sequence[dict[str, Any]]) -> Any:
         longest[kind] = max(longest.get(kind, 0), source["longest"])
     if "data.prompts" not in longest and "data.sft" not in longest:
         return None
-    return Lengths(longest.get("data.prompts", 0), longest.get("evaluation", 0), longest.get("data.sft", 0))
+    judge = longest["judge"] + config.sampling.max_new_tokens if "judge" in longest else 0
+    return Lengths(longest.get("data.prompts", 0), longest.get("evaluation", 0), longest.get("data.sft", 0), judge)
 
 
 def _judge_memory(stage: StageMemory, config: RunConfig, place: Place) -> Finding:
@@ -231,14 +258,14 @@ def _judge_memory(stage: StageMemory, config: RunConfig, place: Place) -> Findin
     else:
         room, where = place.available_bytes, "of memory"
         needed = stage.total * (place.n_processes if is_training else 1)
-    if stage.name in ("sample", "evaluate") and _samples_elsewhere(config):
+    if stage.name in ("sample", "evaluate", "judge") and _samples_elsewhere(config):
         return Finding("memory", stage.name, f"{config.sampling.backend} holds the model")
     hint = None
     if needed > room:
         hint = f"{format_bytes(room)} {where} can be had. " + (
             "More gradient_accumulation_steps, gradient_checkpointing, an adapter or more GPUs need less."
             if is_training
-            else f"A smaller {'scoring' if stage.name == 'score' else 'sampling'}.batch_tokens needs less."
+            else f"A smaller {_name_batch_tokens(stage.name)} needs less."
         )
     return Finding("memory", stage.name, f"{format_bytes(needed)} {where} ({parts})", hint)
 

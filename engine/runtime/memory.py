@@ -15,6 +15,7 @@ from typing import Any
 from engine.artifacts import PARAMETER_BYTES, Tensor, read_model_config, read_tensors
 from engine.config.adapter import AdapterConfig
 from engine.config.run import RunConfig
+from engine.config.scoring import RewardModelConfig
 from engine.config.section import MAX_COUNT
 from engine.config.training import OptimiserConfig, SftConfig
 
@@ -71,11 +72,12 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of the longest prompt, evaluation item, and demonstration with its response; 0 where there is none."""
+    """Tokens of the longest text of each kind, 0 where there is none; examples and judges' prompts hold a response."""
 
     prompt: int
     item: int = 0
     example: int = 0
+    judge: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,10 @@ def estimate_stages(
         batch = _Batch(lengths.prompt, sampling.max_new_tokens, sampling.n, sampling.batch_tokens, n_prompts)
         stages.append(_estimate_sampling("sample", config, shape, weights, batch, device=device))
         stages.append(_estimate_scoring(config, shape, weights, lengths, device=device))
+        if lengths.judge:
+            judge, n_judged = config.scoring.judge, n_prompts * sampling.n
+            batch = _Batch(lengths.judge, judge.max_new_tokens, judge.judgements, sampling.batch_tokens, n_judged)
+            stages.append(_estimate_sampling("judge", config, shape, weights, batch, device=device))
         length = min(lengths.prompt + sampling.max_new_tokens, config.training.max_length)
         work = _Training("train", config.training, length, n_processes, is_sharded)
         stages.append(_estimate_training(work, config, shape, device=device))
@@ -161,6 +167,15 @@ def estimate_stages(
         batch = _Batch(lengths.item, config.evaluation_max_new_tokens, 1, evaluation.batch_tokens, n_items)
         stages.append(_estimate_sampling("evaluate", config, shape, weights, batch, device=device))
     return stages
+
+
+def estimate_reward_model(
+    name: str, settings: RewardModelConfig, shape: ModelShape, *, length: int, device: str
+) -> StageMemory:
+    """Return the peak of an external reward model on conversations of at most ``length`` tokens; it has no logits."""
+    n_bytes = PARAMETER_BYTES[settings.dtype]
+    tokens = max(1, settings.batch_tokens // length) * length
+    return _build(name, shape.n_parameters * n_bytes, 0, tokens * _count_passing(shape, n_bytes), device)
 
 
 def count_checkpoint_bytes(shape: ModelShape, config: RunConfig) -> int:

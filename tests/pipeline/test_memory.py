@@ -12,6 +12,7 @@ from small_runs import build_config
 
 from engine.config.load import load_run_config
 from engine.config.run import RunConfig
+from engine.config.scoring import RewardModelConfig
 from engine.config.shipped import find_configs_folder
 from engine.errors import ExitCode, Interrupted
 from engine.plan import Segment, StageTask, plan_run
@@ -23,6 +24,7 @@ from engine.runtime.memory import (
     count_checkpoint_bytes,
     count_snapshot_bytes,
     count_trained,
+    estimate_reward_model,
     estimate_stages,
     read_shape,
 )
@@ -71,6 +73,22 @@ def test_a_run_of_17m_parameters_takes_what_was_expected(root: Path, tmp_path: P
         ratios[stage.name] = (stage.total - stage.process) / measured
     assert set(ratios) == {"train (SFT)", "sample", "score", "train"}
     assert all(0.8 <= ratio <= 1.2 for ratio in ratios.values()), ratios
+
+
+def test_a_judge_samples_what_it_says_and_a_reward_model_is_weights_and_one_layer() -> None:
+    """The weights of 8B in bfloat16, and in float32 for a reward model whose configuration says nothing else."""
+    config = build("scoring.judge={judgements: 4, max_new_tokens: 256}")
+    judged = {
+        stage.name: stage for stage in estimate_stages(config, LLAMA_8B, replace(LENGTHS, judge=2048), device="cuda")
+    }
+    assert "judge" not in estimate()
+    assert judged["judge"].weights == judged["sample"].weights
+    longer = estimate_stages(config, LLAMA_8B, replace(LENGTHS, judge=16384), device="cuda")
+    assert {stage.name: stage for stage in longer}["judge"].other > judged["judge"].other
+    settings = RewardModelConfig(path="rm", batch_tokens=2048)
+    reward_model = estimate_reward_model("rm", settings, LLAMA_8B, length=2048, device="cuda")
+    assert reward_model.weights == pytest.approx(1.05 * 4 * LLAMA_8B.n_parameters)
+    assert reward_model.other == pytest.approx(1.05 * 2048 * 4 * (4 * 14336 + 6 * 4096))
 
 
 def test_the_shape_is_read_from_config_and_headers() -> None:
