@@ -160,7 +160,7 @@ def _check_memory(config: RunConfig, size: ModelSize | None, machine: Machine) -
     free = machine.gpu_bytes if is_gpu and machine.gpu_bytes is not None else machine.memory_bytes
     if config.resources.device == "cuda" and machine.gpu_bytes is None:
         return [Check("memory", "warning", "resources.device is cuda, and no GPU is seen")]
-    words = f"at most about {format_bytes(stage.total)} in {stage.name}, {format_bytes(free)} free"
+    words = f"~{format_bytes(stage.total)} ({stage.name}), {format_bytes(free)} free"
     return [Check("memory", "warning" if stage.total > free else "good", words + " on a GPU" * is_gpu)]
 
 

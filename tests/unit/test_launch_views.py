@@ -261,7 +261,7 @@ def test_checks_warn_of_a_small_disk_and_memory(tmp_path: Path) -> None:
     assert "1,800" in checks["prompts"].text
     poor = {check.name: check for check in list_checks(sound, Machine(10**6, 10**6), None, [])}
     assert (poor["disk"].status, poor["memory"].status) == ("warning", "warning")
-    assert re.fullmatch(r"at most about \d+ MiB in train, 977 KiB free", poor["memory"].text)
+    assert re.fullmatch(r"~\d+ MiB \(train\), 977 KiB free", poor["memory"].text)
     (only,) = list_checks(review(tmp_path, seed="x"), ROOM, None, [])
     assert (only.name, only.status) == ("settings", "bad")
 
