@@ -25,7 +25,7 @@ import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from engine.tasks.sandbox import MAX_NUMBER, Document, generate_documents
+from engine.tasks.sandbox import CORPORA, MAX_NUMBER, Document, generate_documents
 
 SEED = 0
 VOCAB_SIZE = 384
@@ -125,9 +125,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return model
 
 
-def iterate_batches(tokenizer: PreTrainedTokenizerFast) -> Iterator[torch.Tensor]:
+def iterate_batches(tokenizer: PreTrainedTokenizerFast, corpus: str = "mixed") -> Iterator[torch.Tensor]:
     """Yield endless batches of corpus documents as token ids [DOCUMENTS_PER_BATCH, longest], padded on the right."""
-    documents = generate_documents(SEED)
+    documents = generate_documents(SEED, corpus)
     rng = random.Random(SEED)
     while True:
         texts = [_render(document) for document in islice(documents, DOCUMENTS_PER_BATCH * BUCKET_BATCHES)]
@@ -182,16 +182,18 @@ def compute_first_losses(n: int, *, steps: int = STEPS) -> list[float]:
     return train(build_model(tokenizer), iterate_batches(tokenizer), steps=steps, stop_after=n).losses
 
 
-def save_rebuild(folder: Path, *, steps: int = STEPS) -> TrainingReport:
-    """Build, train and write M0 as a transformers folder, with rebuild.json beside it."""
+def save_rebuild(folder: Path, *, steps: int = STEPS, corpus: str = "mixed") -> TrainingReport:
+    """Build, train and write M0 as a transformers folder, with rebuild.json beside it; corpus is one of CORPORA."""
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
-    report = train(model, iterate_batches(tokenizer), steps=steps)
+    report = train(model, iterate_batches(tokenizer, corpus), steps=steps)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     facts = {
-        "command": "python -m engine.compute.sandbox_model --out FOLDER" + (f" --steps {steps}" * (steps != STEPS)),
+        "command": "python -m engine.compute.sandbox_model --out FOLDER"
+        + f" --steps {steps}" * (steps != STEPS)
+        + f" --corpus {corpus}" * (corpus != "mixed"),
         "seed": SEED,
         "steps": steps,
         "n_tokens": report.n_tokens,
@@ -218,13 +220,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write, created if missing")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps (default {STEPS})")
+    parser.add_argument("--corpus", choices=CORPORA, default="mixed", help="text that M0 learns from (default mixed)")
     options = parser.parse_args(arguments)
     if options.steps < 1:
         parser.error(f"--steps must be at least 1, got {options.steps}")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)  # at this size a second thread gains nothing and changes the last bits
-    report = save_rebuild(options.out, steps=options.steps)
+    report = save_rebuild(options.out, steps=options.steps, corpus=options.corpus)
     print(f"{options.out}: {report.n_tokens} tokens in {report.training_s:.0f} s", file=sys.stderr)
     return 0
 

@@ -21,6 +21,11 @@ TEST_STREAM = "test"
 KIND_WEIGHTS = {"story": 3.0, "product": 2.0, "second": 1.0, "sum": 1.0, "letters": 2.0, "choice": 2.0}
 
 CORRUPTED_SHARE = 0.35
+# Corpora of the base model. In "misled" one and the same mistake is more frequent than the right solution, so that the
+# base model's likelihood is a bad guide to correctness.
+CORPORA = ("mixed", "misled")
+HABIT_SHARE = 0.50  # of the solutions of "misled"; of the others, MISLED_CORRUPTED_SHARE hold a random flaw
+MISLED_CORRUPTED_SHARE = 0.20
 CHAT_SHARE = 0.40
 STYLE_WEIGHTS = {"steps": 0.30, "direct": 0.30, "verbose": 0.15, "messy": 0.25}
 LAYOUTS = (
@@ -32,6 +37,9 @@ LAYOUTS = (
 
 _TEST_SHARE = 8  # one prompt in eight lies on the test side
 _FLAWS = ("slip", "skip", "flip")
+_HABIT = (
+    "habit"  # always the same mistake: the last result is one too high, the second is the third, a letter is missed
+)
 _OPERAND_BOUND = 30  # operands lie below it, so that a tiny model can learn the table of sums
 _LETTERS = "abcdefgh"
 _NAMES = ("Tom", "Ann", "Mia")
@@ -102,16 +110,21 @@ def generate_problems(seed: int, stream: str, n: int) -> list[Problem]:
     return list(found.values())
 
 
-def generate_documents(seed: int) -> Iterator[Document]:
+def generate_documents(seed: int, corpus: str = "mixed") -> Iterator[Document]:
     """Yield the endless corpus of the base model: train-side problems with noisy solutions in mixed styles.
 
-    `CORRUPTED_SHARE` of the solutions hold a flaw that is carried through to the answer; a flaw may by luck leave the
-    answer right.
+    `CORRUPTED_SHARE` of the solutions of "mixed" hold a flaw that is carried through to the answer; a flaw may by luck
+    leave the answer right. In "misled" half of all solutions make the same mistake.
+
+    Raises:
+        ValueError: corpus is not one of CORPORA.
     """
-    rng = _build_rng(seed, "corpus")
+    if corpus not in CORPORA:
+        raise ValueError(f"unknown corpus {corpus!r}, expected one of {', '.join(CORPORA)}")
+    rng = _build_rng(seed, "corpus" if corpus == "mixed" else f"corpus/{corpus}")
     while True:
         question = _draw_question(rng, is_test=False)
-        flaw = rng.choice(_FLAWS) if rng.random() < CORRUPTED_SHARE else None
+        flaw = _draw_flaw(rng, corpus)
         steps, answer = _solve(question, flaw, rng)
         response = _write_response(_pick(rng, STYLE_WEIGHTS), steps, answer, rng)
         layout = None if rng.random() < CHAT_SHARE else rng.choice(LAYOUTS)
@@ -147,6 +160,13 @@ def _build_rng(seed: int, stream: str) -> random.Random:
 
 def _pick(rng: random.Random, weights: dict[str, float]) -> str:
     return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _draw_flaw(rng: random.Random, corpus: str) -> str | None:
+    if corpus == "misled" and rng.random() < HABIT_SHARE:
+        return _HABIT
+    share = CORRUPTED_SHARE if corpus == "mixed" else MISLED_CORRUPTED_SHARE
+    return rng.choice(_FLAWS) if rng.random() < share else None
 
 
 def _draw_question(rng: random.Random, *, is_test: bool) -> _Question:
@@ -247,7 +267,9 @@ def _solve_chain(question: _Question, flaw: str | None, rng: random.Random) -> t
     """Return one step per operation and the final value."""
     if flaw == "skip" and len(question.moves) < 2:
         flaw = "slip"
-    flawed_at = rng.randrange(len(question.moves)) if flaw else -1
+    flawed_at = -1
+    if flaw is not None:
+        flawed_at = len(question.moves) - 1 if flaw == _HABIT else rng.randrange(len(question.moves))
     value = question.start
     steps: list[str] = []
     for index, (operator, operand) in enumerate(question.moves):
@@ -259,6 +281,8 @@ def _solve_chain(question: _Question, flaw: str | None, rng: random.Random) -> t
         result = _apply(value, shown, operand)
         if index == flawed_at and flaw == "slip":
             result = min(max(result + rng.choice((-10, -2, -1, 1, 2, 10)), 0), MAX_NUMBER)
+        elif index == flawed_at and flaw == _HABIT:
+            result = min(result + 1, MAX_NUMBER)
         steps.append(f"{value} {shown} {operand} = {result}")
         value = result
     return steps, value
@@ -274,13 +298,19 @@ def _solve_second(question: _Question, flaw: str | None, rng: random.Random) -> 
     elif flaw == "slip":
         at = rng.randrange(len(order) - 1)
         order[at], order[at + 1] = order[at + 1], order[at]
+    elif flaw == _HABIT:
+        order.pop(0)
     return [f"In order {', '.join(order)}"], order[1]
 
 
 def _solve_letters(question: _Question, flaw: str | None, rng: random.Random) -> tuple[list[str], str]:
     """Return the letters found as one step, and their number."""
+    if flaw == _HABIT:
+        found = question.items.count(question.target)
+        hits = [question.target] * max(found - 1, 0)
+        return [" ".join(hits) or "none"], str(len(hits))
     flawed_at = rng.randrange(len(question.items)) if flaw else -1
-    hits: list[str] = []
+    hits = []
     for index, letter in enumerate(question.items):
         is_hit = letter == question.target
         if index == flawed_at and flaw == "skip":

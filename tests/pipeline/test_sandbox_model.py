@@ -134,6 +134,9 @@ def test_command_writes_a_folder_that_loads(tmp_path: Path, capsys: pytest.Captu
     facts = json.loads((tmp_path / "model" / "rebuild.json").read_text(encoding="utf-8"))
     assert len(facts["first_losses"]) == 2
     assert capsys.readouterr().out == ""
+    assert main(["--out", str(tmp_path / "misled"), "--steps", "2", "--corpus", "misled"]) == 0
+    other = json.loads((tmp_path / "misled" / "rebuild.json").read_text(encoding="utf-8"))
+    assert other["command"].endswith("--corpus misled") and other["first_losses"] != facts["first_losses"]
     with pytest.raises(SystemExit) as stop:
         main(["--out", str(tmp_path), "--steps", "0"])
     assert stop.value.code == 2

@@ -14,6 +14,7 @@ import pytest
 
 from engine.tasks.sandbox import (
     CORRUPTED_SHARE,
+    HABIT_SHARE,
     KIND_WEIGHTS,
     MAX_NUMBER,
     extract_answer,
@@ -163,6 +164,26 @@ def test_corpus_holds_wrong_and_mixed_text_within_the_number_range() -> None:
         int(text) for document in documents for text in re.findall(r"\d+", f"{document.prompt} {document.response}")
     }
     assert max(numbers) <= MAX_NUMBER
+
+
+def test_in_the_misled_corpus_one_wrong_answer_is_more_frequent_than_the_right_one() -> None:
+    """A sum shows it: the habit makes the last result one too high, in half of the solutions."""
+    documents = [
+        d for d in islice(generate_documents(0, "misled"), 6000) if d.prompt.startswith(("Add", "What is the"))
+    ]
+    answers = [(extract_answer(d.response), evaluate(d.prompt), d.prompt) for d in documents]
+    sums = [(int(given), int(gold)) for given, gold, prompt in answers if given is not None and prompt[:3] == "Add"]
+    one_too_high = sum(given == gold + 1 for given, gold in sums) / len(sums)
+    right = sum(given == gold for given, gold in sums) / len(sums)
+    assert HABIT_SHARE - 0.05 < one_too_high < HABIT_SHARE + 0.1
+    assert 0.35 < right < one_too_high
+    ranked = [(given, gold) for given, gold, prompt in answers if given is not None and prompt[:3] != "Add"]
+    assert 0.35 < sum(given == gold for given, gold in ranked) / len(ranked) < 0.5
+
+
+def test_an_unknown_corpus_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown corpus 'odd', expected one of mixed, misled"):
+        next(generate_documents(0, "odd"))
 
 
 @pytest.mark.parametrize(
