@@ -30,7 +30,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from engine.compute.hf_sampler import HFSampler
 from engine.compute.logprobs import iterate_sum_logprobs, plan_buckets
-from engine.compute.training import OptimiserSettings
+from engine.compute.training import OptimiserSettings, PreferenceLoss
 from engine.records import EncodedPrompt, PreferencePair, TokenSequence
 
 AIM = 0.4
@@ -205,7 +205,7 @@ def measure_training(shape: Shape, device: torch.device, dtype: str, rate: float
             model,
             tokenizer,
             pairs,
-            beta=0.1,
+            loss=PreferenceLoss(0.1),
             settings=settings,
             dtype=dtype,
             work_folder=Path(folder),

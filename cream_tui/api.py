@@ -154,14 +154,15 @@ class Run:
             CreamError: It failed, its process is gone, or the time is up.
         """
         from cream_tui.progress import list_events
-        from cream_tui.readers.snapshots import SnapshotReader
+        from cream_tui.readers.health_reader import HealthReader
 
-        reader, told = SnapshotReader(self.run_id), set[tuple[str, ...]]()
+        reader, told = HealthReader(self.run_id), set[tuple[str, ...]]()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with _cream_errors(), _open(self.root) as connection:
             while True:
-                snapshot = reader.read(connection)
-                for key, text in list_events(snapshot) if progress else ():
+                found = reader.read(connection)
+                snapshot = found.snapshot
+                for key, text in list_events(snapshot, found.warnings) if progress else ():
                     if key not in told:
                         told.add(key)
                         output.print_text(text)

@@ -1,4 +1,4 @@
-"""The terminal app: five modes over one store, and what they share.
+"""The terminal app: six modes over one store, and what they share.
 
 Knows modes, targets and the store's folder. Must not know what a screen shows, and holds no training: runs are started
 and stopped by commands in processes of their own, and everything shown is read from the store.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from asyncio import Lock
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -22,12 +22,23 @@ from cream_tui.screens.base import Copied, StoreScreen
 from cream_tui.services import ServiceApp
 from cream_tui.shell import saving, session
 from cream_tui.shell.end_signals import force_end, heed_signals
-from cream_tui.shell.notices import Alert, RunState, StoreChanged, StoreFault, list_ended
+from cream_tui.shell.notices import (
+    Alert,
+    RunState,
+    StoreChanged,
+    StoreFault,
+    WarningsFound,
+    describe_run_end,
+    list_ended,
+    list_ended_studies,
+    tell_warning,
+)
 from cream_tui.shell.palette import PROVIDERS, Palette
 from cream_tui.shell.terminal import build_notice_sequence
 from cream_tui.shell.themes import ANSI_DARK, THEME_NAMES, THEMES, choose_theme
 from cream_tui.stores import format_command
-from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.targets import CompareTarget, HealthTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
+from db.studies import StudyCount
 
 # A mode's screen is imported and built at its first visit.
 _SCREENS = {
@@ -36,13 +47,16 @@ _SCREENS = {
     "pairs": ("cream_tui.screens.pairs", "PairsScreen"),
     "compare": ("cream_tui.screens.compare", "CompareScreen"),
     "launch": ("cream_tui.screens.launch", "LaunchScreen"),
+    "health": ("cream_tui.screens.health", "HealthScreen"),
 }
+_SCREENS_WITH_WARNINGS = ("run", "health")
 _TARGET_MODES: dict[type, str] = {
     RunsTarget: "runs",
     RunTarget: "run",
     PairsTarget: "pairs",
     CompareTarget: "compare",
     LaunchTarget: "launch",
+    HealthTarget: "health",
 }
 
 
@@ -58,6 +72,7 @@ class CreamApp(ServiceApp):
         Binding("3", "mode('pairs')", "Its pairs", show=False, id="app.pairs"),
         Binding("4", "mode('compare')", "Compare", show=False, id="app.compare"),
         Binding("5", "mode('launch')", "Launch", show=False, id="app.launch"),
+        Binding("6", "mode('health')", "Health of the current run", show=False, id="app.health"),
         Binding("question_mark,f1", "help", "Help", id="app.help"),
         Binding("exclamation_mark", "alerts", "Alerts", show=False, id="app.alerts"),
         Binding("y", "copy", "Copy", show=False, id="app.copy"),
@@ -87,6 +102,7 @@ class CreamApp(ServiceApp):
         self.current_run_id: str | None = None
         self._note_run(self._start_target)
         self._states: Mapping[str, RunState] | None = None
+        self._studies: Sequence[StudyCount] = ()
         self._told_clashes: set[str] = set()
         self._moving = Lock()  # held while screens are put on each other or changed
 
@@ -138,8 +154,20 @@ class CreamApp(ServiceApp):
         """Refresh the screen in front; tell of runs that ended since the last time."""
         before, self._states = self._states, event.states
         for run_id, run in list_ended(before, event.states):
-            self._tell_end(run_id, run)
+            self._tell_end(describe_run_end(run_id, run), is_quiet=run.study is not None)
+        for ended in list_ended_studies(self._studies, event.studies):
+            self._tell_end(ended, is_quiet=False)
+        self._studies = event.studies
         self.refresh_screen()
+
+    def on_warnings_found(self, event: WarningsFound) -> None:
+        """Keep what newly warns in the inbox; one toast for all of it, where the run's own screen does not show it."""
+        is_shown = self.current_run_id == event.run_id and self.current_mode in _SCREENS_WITH_WARNINGS
+        for warning in reversed(event.warnings):
+            self.keep_alert(tell_warning(event.name, warning), warning.severity, warning.target)
+        if not is_shown and not event.is_quiet:
+            more = f" (and {len(event.warnings) - 1} more: !)" if len(event.warnings) > 1 else ""
+            self.toast(tell_warning(event.name, event.warnings[0]) + more, "warning")
 
     def on_store_fault(self, event: StoreFault) -> None:
         """Show the fault, or that it has gone."""
@@ -200,7 +228,7 @@ class CreamApp(ServiceApp):
         return screen
 
     def _note_run(self, target: Target) -> None:
-        if isinstance(target, (RunTarget, PairsTarget)):
+        if isinstance(target, (RunTarget, PairsTarget, HealthTarget)):
             self.current_run_id = target.run_id
 
     def _save_view(self) -> None:
@@ -212,15 +240,13 @@ class CreamApp(ServiceApp):
         self.view = {"mode": self.current_mode, "run_id": self.current_run_id, "screens": screens}
         session.write_view(self.root, self.view)
 
-    def _tell_end(self, run_id: str, run: RunState) -> None:
-        text = f"{run.name} is {run.state}"
-        if run.error:
-            text += f": {run.error}"
-        severity = {"failed": "error", "stopped": "warning"}.get(run.state, "information")
-        self.alert(text, severity, RunTarget(run_id))
-        if self.settings.get("notify", True):
+    def _tell_end(self, ended: Alert, *, is_quiet: bool) -> None:
+        """Tell that a run or a study ended; ``is_quiet``, of a study's runs: only failures, and without a bell."""
+        if not is_quiet or ended.severity == "error":
+            self.alert(ended.text, ended.severity, ended.target)
+        if not is_quiet and self.settings.get("notify", True):
             self.bell()
-            self.write_sequence(build_notice_sequence(f"cream-tui: {text}"))
+            self.write_sequence(build_notice_sequence(f"cream-tui: {ended.text}"))
 
     def refresh_status(self) -> None:
         if isinstance(self.front, StoreScreen) and self.front.is_mounted:

@@ -46,7 +46,7 @@ def start_app(store: str | None, target: Target | None = None) -> int:
 
 
 def open_named(store: str | None, name: str, commands: Sequence[str] = ()) -> int:
-    """Open the app at RUN, RUN/M2 or RUN/pairs/412.
+    """Open the app at RUN, RUN/M2, RUN/pairs/412 or RUN/health.
 
     Args:
         commands: What the word might have been meant to be instead, for the message.

@@ -21,12 +21,15 @@ from cream_tui.options import (
     Answers,
     AsJson,
     AtModel,
+    BaselineArm,
+    CompareFormat,
     Config,
     Descending,
     Detach,
     DryRun,
     DryRunJson,
     Filter,
+    Flat,
     FromRun,
     Group,
     InApp,
@@ -40,6 +43,7 @@ from cream_tui.options import (
     OnlyState,
     OnlyTag,
     OptionalConfig,
+    OutputFile,
     Overrides,
     Queued,
     Run,
@@ -56,6 +60,7 @@ from cream_tui.options import (
 )
 from cream_tui.record_commands import judge, logs, mark, metrics, queue
 from cream_tui.share_commands import export, mirror
+from cream_tui.study_commands import health, report, sweep
 from engine.errors import ExitCode
 
 _PROGRAM = "cream-tui"
@@ -84,7 +89,8 @@ def _start(
 ) -> int:
     """Experiments with self-rewarding language models: run, compare and take apart.
 
-    Without a command the app opens, at a run where one is named: cream-tui RUN, RUN/M2, RUN/pairs/412.
+    Without a command the app opens, at a run where one is named: cream-tui RUN, RUN/M2, RUN/pairs/412,
+    RUN/health.
 
     A run trains M1, M2, ... from a base model M0: each model answers prompts, ranks its own answers, and the next one
     learns from the pairs. Every response, reward and pair is kept in a store.
@@ -119,7 +125,7 @@ def _start_config(context: typer.Context) -> int:
 @app.command("open", cls=CreamCommand, hidden=True)
 def open_(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="RUN", help="RUN, RUN/M2, RUN/pairs or RUN/pairs/412.")],
+    name: Annotated[str, typer.Argument(metavar="RUN", help="RUN, RUN/M2, RUN/pairs, RUN/pairs/412 or RUN/health.")],
     store: Store = None,
 ) -> int:
     """Open the app at a run; the word open may be left out.
@@ -295,10 +301,11 @@ def ls(
     sort: RunSort = None,
     descending: Descending = False,
     group: Group = None,
+    flat: Flat = False,
     store: Store = None,
     json: AsJson = False,
 ) -> int:
-    """List the runs of the store, the newest first.
+    """List the runs of the store, the newest first; a study is one row.
 
     A filter combines terms: key:text contains, key=value equals, < <= > >= != compare, has:key, bare words search; or,
     not, parentheses. Keys are the columns of the app (C, tau, anchor, labels, tag, age, ...), settings and metrics.
@@ -318,6 +325,7 @@ def ls(
         sort=sort,
         is_descending=descending,
         group_keys=tuple(key.strip() for key in (group or "").split(",") if key.strip()),
+        is_flat=flat,
     )
     return command.ls(store, wish, as_json=json)
 
@@ -374,10 +382,11 @@ def pairs(
 def compare(
     runs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN RUN ...", help="Two runs or more; the first is the baseline.", autocompletion=complete_runs
-        ),
+        typer.Argument(metavar="STUDY|RUN ...", help="A study, or two runs or more.", autocompletion=complete_runs),
     ],
+    baseline: BaselineArm = None,
+    format_: CompareFormat = None,
+    output: OutputFile = None,
     answers: Answers = False,
     only: OnlySide = None,
     model: OfModel = None,
@@ -386,14 +395,15 @@ def compare(
     store: Store = None,
     json: AsJson = False,
 ) -> int:
-    """Compare runs model by model, with an exact paired test.
+    """Compare studies and runs model by model, with intervals and paired tests.
 
-    Runs that differ only in the seed are taken together, with the spread over their seeds.
+    Runs that differ only in the seed are an arm; arms are compared over their seeds, single runs by an exact test.
 
     \b
     Examples
       cream-tui compare demo-srlm demo-cream
       cream-tui compare demo-srlm demo-cream --answers --only win
+      cream-tui compare quick --baseline cream -o table.tex
     """
     if tui:
         from cream_tui.readers.compared_runs import open_comparison
@@ -406,11 +416,14 @@ def compare(
         return compare_answers.compare_answers(store, runs, wish, as_json=json)
     from cream_tui.commands import compare as command
 
-    return command.compare(store, runs, as_json=json)
+    return command.compare(store, runs, command.Wish(format_, output, baseline), as_json=json)
 
 
 for _section, _function in (
+    ("Run", sweep),
     ("Run", queue),
+    ("Look", health),
+    ("Look", report),
     ("Look", export),
     ("Look", mirror),
     ("Look", metrics),

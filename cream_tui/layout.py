@@ -107,3 +107,10 @@ def complete_methods(incomplete: str) -> list[str]:
     from engine.config.shipped import list_shipped_methods
 
     return list_shipped_methods()
+
+
+def complete_sweeps(incomplete: str) -> list[str]:
+    """Names of shipped studies."""
+    from engine.config.shipped import list_shipped
+
+    return list(list_shipped("sweeps"))

@@ -30,6 +30,8 @@ LEAST_MARGIN_SHARE = 0.5
 NEARLY_HARD_C = 0.95
 # Below this a training has left the saved weights as they were.
 LEAST_CHANGED_SHARE = 0.01
+# Where more than a fifth of the rankings cannot be compared, the mean of the rest says little.
+MOST_UNDEFINED_SHARE = 0.2
 # A judge that fails more often, or agrees with itself less (Krippendorff's alpha), says little about a response.
 MOST_PARSE_FAILURES = 0.05
 LEAST_SELF_AGREEMENT = 0.3

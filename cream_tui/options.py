@@ -123,6 +123,7 @@ Group = Annotated[
         "--group", metavar="KEY,...", help="In groups that agree in these, with their means.", show_default=False
     ),
 ]
+Flat = Annotated[bool, typer.Option("--flat", help="A row for each run of a study too.")]
 Descending = Annotated[bool, typer.Option("--descending", help="The greatest first.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", help="At most so many; 0 for all.")]
 Iteration = Annotated[
@@ -200,6 +201,24 @@ OfModel = Annotated[
     str | None,
     typer.Option(
         "--model", metavar="MODEL", help="With --answers: of this model, else the last in common.", show_default=False
+    ),
+]
+BaselineArm = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="ARM",
+        help="Compare with this arm, or the arm of this run; else the first.",
+        show_default=False,
+    ),
+]
+CompareFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="table, markdown, csv, json or latex; else by the file's ending, else table.",
+        show_default=False,
     ),
 ]
 InApp = Annotated[bool, typer.Option("--tui", help="Open the comparison in the app.")]

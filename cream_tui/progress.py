@@ -8,13 +8,14 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cream_tui import diagnostics
 from cream_tui.output import Cell, Line, cut, lay_out_table
-from cream_tui.readers.snapshots import RunSnapshot, SnapshotReader
+from cream_tui.readers.health_reader import HealthData, HealthReader
+from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.result_table import (
     N_TITLE_LINES,
     RESULT_COLUMNS,
@@ -28,6 +29,7 @@ from cream_tui.stage_view import StageView, describe_stage, estimate_time_left
 from cream_tui.styles import RUN_STYLES, STAGE_STYLES
 from cream_tui.text import make_visible
 from cream_tui.units import format_duration
+from cream_tui.views.run_alerts import AlertOrder, RunAlert
 from db.queries import open_reader, read_data_version
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ BAR_WIDTH = 16
 NARROW_WIDTH = 72
 # A run shows so many stages before it shows results.
 LEAST_STAGES = 3
+MOST_WARNINGS = 3
 WAITING = "waits for its turn (cream-tui queue)"
 _MARKS = {"done": "✓", "reused": "✓", "failed": "✗", "interrupted": "✗", "running": "▸", "waiting": "…", "pending": "·"}
 
@@ -55,13 +58,13 @@ def follow(root: Path, run_ids: Sequence[str], *, is_kept: bool = True) -> list[
     try:
         view = _LiveView(is_kept=is_kept) if diagnostics.is_terminal() else _PlainView()
         with view:
-            return _follow(connection, [SnapshotReader(run_id) for run_id in run_ids], view)
+            return _follow(connection, [HealthReader(run_id) for run_id in run_ids], view)
     finally:
         connection.close()
 
 
 def _follow(
-    connection: sqlite3.Connection, readers: Sequence[SnapshotReader], view: _LiveView | _PlainView
+    connection: sqlite3.Connection, readers: Sequence[HealthReader], view: _LiveView | _PlainView
 ) -> list[RunSnapshot]:
     version: int | None = None
     read_at = 0.0
@@ -70,15 +73,16 @@ def _follow(
         now = time.monotonic()
         if newest != version or now - read_at >= TICK_S:
             version, read_at = newest, now
-            snapshots = [reader.read(connection) for reader in readers]
-            view.update(snapshots)
+            runs = [reader.read(connection) for reader in readers]
+            view.update(runs)
+            snapshots = [run.snapshot for run in runs]
             if all(snapshot.is_over or snapshot.stale for snapshot in snapshots):
                 return snapshots
         time.sleep(POLL_S)
 
 
 class _PlainView:
-    """One line for each stage that starts or ends, each model, and each end of a run."""
+    """One line for each stage that starts or ends, each model, each diagnostic that warns, and each end of a run."""
 
     def __init__(self) -> None:
         self._told: set[tuple[str, ...]] = set()
@@ -89,17 +93,18 @@ class _PlainView:
     def __exit__(self, *_: object) -> None:
         return
 
-    def update(self, snapshots: Sequence[RunSnapshot]) -> None:
+    def update(self, runs: Sequence[HealthData]) -> None:
         """Tell what is new."""
-        for snapshot in snapshots:
-            prefix = f"{snapshot.run.name}  " if len(snapshots) > 1 else ""
-            for key, text in list_events(snapshot):
+        for run in runs:
+            snapshot = run.snapshot
+            prefix = f"{snapshot.run.name}  " if len(runs) > 1 else ""
+            for key, text in list_events(snapshot, run.warnings):
                 if (snapshot.run.run_id, *key) not in self._told:
                     self._told.add((snapshot.run.run_id, *key))
                     diagnostics.narrate(make_visible(prefix + text))
 
 
-def list_events(snapshot: RunSnapshot) -> list[tuple[tuple[str, ...], str]]:
+def list_events(snapshot: RunSnapshot, warnings: Sequence[RunAlert] = ()) -> list[tuple[tuple[str, ...], str]]:
     """Everything that can be told of a run so far, each with a key that tells it from the others."""
     events: list[tuple[tuple[str, ...], str]] = []
     if snapshot.is_waiting:
@@ -119,6 +124,7 @@ def list_events(snapshot: RunSnapshot) -> list[tuple[tuple[str, ...], str]]:
             events.append(((stage.label, stage.status), f"{stage.label}: {words}"))
     for model in _list_ready(snapshot):
         events.append(((model.name, "result"), describe_result(model)))
+    events += [(("warning", warning.identity), f"! {warning.text}") for warning in warnings]
     if snapshot.is_over or snapshot.stale:
         events.append((("end", snapshot.state), f"run {snapshot.state}"))
     return events
@@ -147,6 +153,7 @@ class _LiveView:
             vertical_overflow="crop",
             transient=not is_kept,
         )
+        self._orders: dict[str, AlertOrder] = {}
 
     def __enter__(self) -> _LiveView:
         self._live.__enter__()
@@ -155,31 +162,60 @@ class _LiveView:
     def __exit__(self, *exception: object) -> None:
         self._live.__exit__(None, None, None)
 
-    def update(self, snapshots: Sequence[RunSnapshot]) -> None:
+    def update(self, runs: Sequence[HealthData]) -> None:
         """Draw the runs as they are."""
         size = shutil.get_terminal_size()
-        lines = lay_out_runs(snapshots, width=size.columns, height=size.lines - 1)
-        self._live.update(_join(lines), refresh=True)
+        warnings = {
+            run.snapshot.run.run_id: self._orders.setdefault(run.snapshot.run.run_id, AlertOrder()).sort(run.warnings)
+            for run in runs
+        }
+        snapshots = [run.snapshot for run in runs]
+        lines = lay_out_runs(snapshots, width=size.columns, height=size.lines - 1, warnings=warnings)
+        self._live.update(join_lines(lines), refresh=True)
 
 
-def lay_out_runs(snapshots: Sequence[RunSnapshot], *, width: int, height: int) -> list[Line]:
-    """The blocks of all runs, within so many lines where that can be."""
+def lay_out_runs(
+    snapshots: Sequence[RunSnapshot],
+    *,
+    width: int,
+    height: int,
+    warnings: Mapping[str, Sequence[RunAlert]] | None = None,
+) -> list[Line]:
+    """The blocks of all runs, within so many lines where that can be.
+
+    Args:
+        warnings: What warns, by run id, the newest first.
+    """
     n_gaps = len(snapshots) - 1
     room = max(2, (height - n_gaps) // max(1, len(snapshots)))
     lines: list[Line] = []
     for snapshot in snapshots:
-        lines += [[], *_lay_out_run(snapshot, width, room)] if lines else _lay_out_run(snapshot, width, room)
+        block = _lay_out_run(snapshot, width, room, (warnings or {}).get(snapshot.run.run_id, ()))
+        lines += [[], *block] if lines else block
     if len(lines) + 2 <= height and any(has_stand_in(model) for run in snapshots for model in run.results):
         lines += [[], [Cell(cut(STAND_IN_LEGEND, width), "dim")]]
     return lines
 
 
-def _lay_out_run(snapshot: RunSnapshot, width: int, room: int) -> list[Line]:
-    """One run: its head, the stages that fit and, where there is room for both, its newest models."""
-    table = _lay_out_results(snapshot, width, room - 1 - LEAST_STAGES)
-    if table and 1 + LEAST_STAGES + 1 + len(table) <= room:
+def _lay_out_run(snapshot: RunSnapshot, width: int, room: int, warnings: Sequence[RunAlert]) -> list[Line]:
+    """One run: its head, what warns, the stages that fit and, where there is room for all, its newest models."""
+    head = [_lay_out_head(snapshot), *_lay_out_warnings(warnings, width, room - 1 - LEAST_STAGES)]
+    table = _lay_out_results(snapshot, width, room - len(head) - LEAST_STAGES)
+    if table and len(head) + LEAST_STAGES + 1 + len(table) <= room:
         table.insert(0, [])
-    return [_lay_out_head(snapshot), *_lay_out_stages(snapshot.stages, width, room - 1 - len(table)), *table]
+    return [*head, *_lay_out_stages(snapshot.stages, width, room - len(head) - len(table)), *table]
+
+
+def _lay_out_warnings(warnings: Sequence[RunAlert], width: int, n_lines: int) -> list[Line]:
+    """The newest that fit; the last line says how many there are more."""
+    shown = warnings[: max(0, min(n_lines, MOST_WARNINGS))]
+    n_more = len(warnings) - len(shown)
+    lines: list[Line] = []
+    for place, warning in enumerate(shown):
+        more = f"  (+{n_more}: cream-tui health)" if n_more and place == len(shown) - 1 else ""
+        text = cut(make_visible(warning.text), max(1, width - 4 - len(more)))
+        lines.append([Cell("  ! ", "yellow"), Cell(text), Cell(more, "dim")])
+    return lines
 
 
 def _lay_out_head(snapshot: RunSnapshot) -> Line:
@@ -236,7 +272,8 @@ def _lay_out_results(snapshot: RunSnapshot, width: int, n_lines: int) -> list[Li
     return lay_out_table(RESULT_COLUMNS, rows[-n_rows:], width=width, indent=2)
 
 
-def _join(lines: Sequence[Line]) -> Text:
+def join_lines(lines: Sequence[Line]) -> Text:
+    """The lines as one text of rich, cut where the terminal ends."""
     from rich.text import Text
 
     text = Text(no_wrap=True, overflow="ellipsis")

@@ -19,24 +19,78 @@ Item = tuple[str, str]
 SIGNIFICANCE = 0.05
 # Which metric of which stage of iteration t describes model M_t.
 _MEASURES: Mapping[str, tuple[str, ...]] = {
-    "sample": ("n_responses", "truncated_rate", "distinct_share", "mean_n_tokens", "correct_rate"),
-    "score": ("noise_floor_tau", "noise_floor_tau_float32", "judge_parse_failure_rate", "judge_self_agreement"),
-    "agree": ("tau_previous", "tau_previous_se", "tau_anchor", "consistency_rate"),
+    "sample": (
+        "n_responses",
+        "truncated_rate",
+        "empty_rate",
+        "distinct_share",
+        "duplicate_prompt_rate",
+        "distinct_answers_share",
+        "majority_answer_share",
+        "distinct_2",
+        "mean_token_logprob",
+        "extraction_failure_rate",
+        "mean_n_tokens",
+        "correct_rate",
+    ),
+    "score": (
+        "noise_floor_tau",
+        "noise_floor_tau_float32",
+        "judge_parse_failure_rate",
+        "judge_self_agreement",
+        "kl_base",
+        "kl_base_token",
+        "kl_previous",
+        "kl_previous_token",
+        "mean_loglik_base",
+        "reward_sd",
+        "reward_length_correlation",
+        "tie_rate",
+        "reward_auc",
+        "anchor_auc",
+    ),
+    "agree": (
+        "tau_previous",
+        "tau_previous_se",
+        "tau_anchor",
+        "tau_anchor_se",
+        "consistency_rate",
+        "n_defined",
+        "n_undefined",
+        "tau_saturated_share",
+        "low_consistency_share",
+    ),
     "pair": (
         "n_pairs",
         "n_right",
         "n_inverted",
+        "n_both_right",
+        "n_both_wrong",
         "label_accuracy",
+        "label_auc_previous",
+        "label_auc_anchor",
+        "anchor_agreement_share",
+        "vote_agreement_share",
         "confidence",
+        "low_confidence_share",
         "chosen_n_tokens",
         "rejected_n_tokens",
+        "length_gap",
         "median_margin",
+        "median_margin_top2",
     ),
-    "train": ("final_z", "final_target_z"),
+    "train": ("final_z", "final_target_z", "chosen_shift", "rejected_shift"),
+}
+# Which metric of a model's own evaluation, by the name that tells it from its samples' metric.
+_EVALUATION_MEASURES: Mapping[str, str] = {
+    "extraction_failure_rate": "evaluation_extraction_failure_rate",
+    "truncated_rate": "evaluation_truncated_rate",
 }
 # The metric of the training that made a model.
 _CHANGED_SHARE = "changed_share"
-_WANTED = frozenset(name for names in _MEASURES.values() for name in names) | {_CHANGED_SHARE}
+_WANTED = (
+    frozenset(name for names in _MEASURES.values() for name in names) | _EVALUATION_MEASURES.keys() | {_CHANGED_SHARE}
+)
 # Two means of the same counts may differ in the last bits.
 _LEAST_DIFFERENCE = 1e-9
 
@@ -61,7 +115,8 @@ class ModelResult:
     Attributes:
         name: M0, M1, ...
         tasks: Its evaluation; empty where there is none yet.
-        measures: Summaries of the iteration in which it sampled, by metric name; empty for M0 and the last model.
+        measures: Summaries of the iteration in which it sampled, by metric name, and of its evaluation; M0 and the last
+            model have the latter alone.
         items: Whether it got each (task, item id) right.
         changed_share: Share of its saved weights that differ from those it was trained from; None where unknown.
         preferences: Its preference sets, which are in no mean and no test: they are ranked, not answered.
@@ -140,6 +195,11 @@ class PairedTest:
         """Whether it carries a claim."""
         return self.p_value < SIGNIFICANCE and not self.is_split
 
+    @property
+    def is_fall(self) -> bool:
+        """Whether it carries the claim that the second is worse."""
+        return self.is_significant and self.second_accuracy < self.first_accuracy
+
 
 def compute_paired_test(first: ModelResult, second: ModelResult) -> PairedTest | None:
     """The test of two models; None where they share no items."""
@@ -190,6 +250,9 @@ def build_results(
     for metric in metrics:
         if metric.step == 0 and metric.name in _MEASURES.get(metric.stage, ()):
             measures.setdefault(f"M{metric.iteration}", {})[metric.name] = metric.value
+        elif metric.step == 0 and metric.stage == "evaluate" and metric.name in _EVALUATION_MEASURES:
+            model = find_model_name(metric.label) or f"M{metric.iteration + 1}"
+            measures.setdefault(model, {})[_EVALUATION_MEASURES[metric.name]] = metric.value
         elif metric.step == 0 and (metric.stage, metric.name) == ("train", _CHANGED_SHARE):
             changed[f"M{metric.iteration + 1}"] = metric.value
     stages = list(stages)

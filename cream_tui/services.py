@@ -159,11 +159,19 @@ class ServiceApp(App[int]):
 
     def alert(self, text: str, severity: str = "warning", target: Target | None = None) -> None:
         """Say something that is kept in the inbox."""
+        self.keep_alert(text, severity, target)
+        self.toast(text, severity)
+
+    def keep_alert(self, text: str, severity: str, target: Target | None = None) -> None:
+        """Put something into the inbox; the status line tells that it came."""
         self.alerts.insert(0, Alert(time.strftime("%H:%M:%S"), text, severity, target))
         self.n_new_alerts += 1
+        self.refresh_status()
+
+    def toast(self, text: str, severity: str) -> None:
+        """Say something for a while."""
         shown = make_visible(text, keep_newlines=True)
         self.notify(shown, severity=cast("Any", severity), markup=False, timeout=2 * _TOAST_S)
-        self.refresh_status()
 
     def _fatal_error(self) -> None:
         """Leave the screen without Textual's long traceback: who called ``run`` reports the error with its log."""

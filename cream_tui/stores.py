@@ -57,12 +57,14 @@ def is_lease_alive(lease: Lease) -> bool:
 
 
 def list_run_names(option: str | None) -> list[str]:
-    """Names of all runs, the newest first; empty where there is no store."""
+    """Names of all studies and runs, the newest first; empty where there is no store."""
     from db.queries import read_runs
+    from db.studies import list_studies
 
     try:
         with open_run_reader(option) as (_, connection):
-            return [run.name for run in reversed(read_runs(connection))]
+            studies = [study.name for study in reversed(list_studies(connection))]
+            return studies + [run.name for run in reversed(read_runs(connection))]
     except (StoreError, OSError, sqlite3.Error):
         return []
 

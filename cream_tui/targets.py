@@ -1,6 +1,7 @@
 """Where in the app somebody wants to be: what a link names, what a screen opens.
 
-Knows the store's runs. Must not know screens. Written as RUN, RUN/M2, RUN/pairs, RUN/pairs/412.
+Knows the store's runs and studies. Must not know screens. Written as RUN, RUN/M2, RUN/pairs, RUN/pairs/412,
+RUN/health, STUDY.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from cream_tui.diagnostics import UsageProblem
 
 @dataclass(frozen=True, slots=True)
 class RunsTarget:
-    """The list of runs; ``filter_text`` None leaves the filter as it was."""
+    """The list of runs; ``filter_text`` None leaves the filter as it was, ``study_id`` names a study to unfold."""
 
     filter_text: str | None = None
+    study_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunTarget:
-    """One run, at the iteration in which ``model`` samples."""
+    """One run, at the iteration in which ``model`` samples, with the chart of ``metric`` (stage and name) in front."""
 
     run_id: str
     model: str | None = None
+    metric: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,14 @@ class CompareTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthTarget:
+    """The diagnostics of a run; ``key`` is the one to look at."""
+
+    run_id: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchTarget:
     """The form of a new run.
 
@@ -68,23 +79,27 @@ class LaunchTarget:
     fork_at: str | None = None
 
 
-Target: TypeAlias = RunsTarget | RunTarget | PairsTarget | CompareTarget | LaunchTarget
+Target: TypeAlias = RunsTarget | RunTarget | PairsTarget | CompareTarget | HealthTarget | LaunchTarget
 
 _MODEL = re.compile(r"M(\d+)")
-_WAYS = "Ways: RUN, RUN/M2, RUN/pairs, RUN/pairs/412."
+_WAYS = "Ways: RUN, RUN/M2, RUN/pairs, RUN/pairs/412, RUN/health, STUDY."
 
 
 def parse_target(connection: sqlite3.Connection, text: str) -> Target:
     """The target that a link names.
 
     Raises:
-        RunNotFoundError: No run, or several, answer to its first part.
-        UsageProblem: What follows the run is neither a model nor pairs.
+        RunNotFoundError: Neither a run nor a study, or several, answer to its first part.
+        UsageProblem: What follows the run is neither a model, nor pairs, nor health.
     """
-    from db.queries import find_run
+    from db.studies import StudyRow, find_run_or_study
 
     reference, *rest = text.split("/")
-    run = find_run(connection, reference)
+    run = find_run_or_study(connection, reference)
+    if isinstance(run, StudyRow):
+        if any(rest):
+            raise UsageProblem(f"{text}: {run.name} is a study; it is opened by its name alone", _WAYS)
+        return RunsTarget(study_id=run.study_id)
     match rest:
         case [] | [""]:
             return RunTarget(run.run_id)
@@ -98,4 +113,6 @@ def parse_target(connection: sqlite3.Connection, text: str) -> Target:
             return PairsTarget(run.run_id)
         case ["pairs", number] if number.isascii() and number.isdigit() and int(number) > 0:
             return PairsTarget(run.run_id, number=int(number))
+        case ["health"] | ["health", ""]:
+            return HealthTarget(run.run_id)
     raise UsageProblem(f"{text}: nothing in the app is called so", _WAYS)

@@ -305,3 +305,42 @@ class Usage(SQLModel, table=True):
     gpu_percent: float | None = None
     gpu_bytes: int | None = None
     gpu_total_bytes: int | None = None
+
+
+class Study(SQLModel, table=True):
+    __tablename__ = "study"
+
+    study_id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    config_json: str
+    jobs: int
+    created_at: float
+    finished_at: float | None = None
+    stop_requested_at: float | None = None
+    error: str | None = None
+
+
+class StudyArm(SQLModel, table=True):
+    __tablename__ = "study_arm"
+    __table_args__ = (Index("study_arm_by_run", "run_id"),)
+
+    study_id: str = Field(primary_key=True, foreign_key="study.study_id", ondelete="CASCADE")
+    position: int = Field(primary_key=True)
+    arm: str
+    method: str
+    seed: int
+    run_name: str
+    config_json: str
+    run_id: str | None = Field(default=None, foreign_key="run.run_id", ondelete="SET NULL")
+    error: str | None = None
+
+
+class StudyLease(SQLModel, table=True):
+    __tablename__ = "study_lease"
+
+    study_id: str = Field(primary_key=True, foreign_key="study.study_id", ondelete="CASCADE")
+    token: str
+    pid: int
+    pid_started_at: float
+    host: str
+    heartbeat_at: float

@@ -26,6 +26,7 @@ class ScoredResponse:
         reward: what ranked: chosen has the highest, rejected the lowest.
         current, previous: implicit rewards under both models; previous under what stands in for M0 in iteration 1.
         anchor: mean log-likelihood under the base model.
+        is_policy: False for a response of M1, which is there only to be rejected.
     """
 
     k: int
@@ -39,6 +40,7 @@ class ScoredResponse:
     current: float | None
     previous: float | None
     anchor: float | None
+    is_policy: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ def _read_responses(c: sqlite3.Connection, link: PairLink, prompt_id: str) -> tu
             current=scores.get((link.current, row["k"])),
             previous=None if link.previous is None else scores.get((link.previous, row["k"])),
             anchor=scores.get((ANCHOR, row["k"])),
+            is_policy=link.n_policy is None or row["k"] < link.n_policy,
         )
         for row in rows
     )
@@ -186,9 +189,11 @@ def _read_group(c: sqlite3.Connection, rows: Sequence[sqlite3.Row], run_id: str,
         "SELECT text, correct FROM response WHERE stage_id = ? AND prompt_id = ? ORDER BY k",
         (first["stage_id"], prompt_id),
     )
+    links = read_pair_links(c, first["run_id"], first["iteration"])
+    responses = responses[: links[0].n_policy] if links else responses
     pair_ids = [
         row[0]
-        for link in read_pair_links(c, first["run_id"], first["iteration"])
+        for link in links
         for row in fetch_rows(
             c, "SELECT pair_id FROM pair WHERE stage_id = ? AND prompt_id = ?", (link.pair_stage, prompt_id)
         )

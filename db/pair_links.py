@@ -6,8 +6,11 @@ Light: plain sqlite3, no sqlmodel. Knows links and configurations. Must not know
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from db.reading import fetch_rows
 
@@ -15,6 +18,7 @@ MEASURE = "kendall"
 ANCHOR = "mean_loglik:M0"
 AGGREGATE = "aggregate"  # the reward that ranks, written by the pair stage
 
+_Segment: TypeAlias = tuple[float, dict[str, Any]]
 _DEFAULT_FIRST_ITERATION = "mean_loglik"
 # In iteration 1 the previous model has no implicit reward; a log-likelihood of the base model stands in its place, or
 # nothing, as the configuration of that iteration says.
@@ -27,6 +31,8 @@ class PairLink:
 
     Attributes:
         score_stage: the one with the models' scores, where there are several.
+        n_policy: responses of the policy to a prompt, the first ones; None: all are, as everywhere but where M1 gives
+            those to reject.
         current, previous: names of the scores under both models; previous is None where nothing stands in for M0's.
     """
 
@@ -35,6 +41,7 @@ class PairLink:
     sample_stage: int | None
     agree_stage: int | None
     score_stage: int | None
+    n_policy: int | None
     current: str
     previous: str | None
 
@@ -49,7 +56,7 @@ def read_pair_links(c: sqlite3.Connection, run_id: str, iteration: int | None = 
         (run_id,),
     ):
         stages.setdefault(row["iteration"], {}).setdefault(row["name"], []).append(row["stage_id"])
-    links = []
+    links, segments = [], _read_segments(c, run_id)
     for t, by_name in sorted(stages.items()):
         if "pair" not in by_name or (iteration is not None and t != iteration):
             continue
@@ -61,8 +68,9 @@ def read_pair_links(c: sqlite3.Connection, run_id: str, iteration: int | None = 
                 sample_stage=next(iter(by_name.get("sample", ())), None),
                 agree_stage=next(iter(by_name.get("agree", ())), None),
                 score_stage=_find_score_stage(c, by_name.get("score", []), current),
+                n_policy=_find_n_policy(segments, t),
                 current=current,
-                previous=find_stand_in(c, run_id) if t == 1 else f"implicit:M{t - 1}",
+                previous=_find_stand_in(segments) if t == 1 else f"implicit:M{t - 1}",
             )
         )
     return links
@@ -70,7 +78,7 @@ def read_pair_links(c: sqlite3.Connection, run_id: str, iteration: int | None = 
 
 def find_stand_in(c: sqlite3.Connection, run_id: str) -> str | None:
     """The score that stands in for that of M0 in iteration 1; None where nothing does."""
-    return _STAND_INS.get(_read_first_iteration(c, run_id))
+    return _find_stand_in(_read_segments(c, run_id))
 
 
 def _find_score_stage(c: sqlite3.Connection, stage_ids: list[int], scorer: str) -> int | None:
@@ -83,12 +91,26 @@ def _find_score_stage(c: sqlite3.Connection, stage_ids: list[int], scorer: str) 
     return None
 
 
-def _read_first_iteration(c: sqlite3.Connection, run_id: str) -> str:
-    """``scoring.first_iteration`` as it was in iteration 1: a fork has that iteration from its parent."""
+def _find_n_policy(segments: Sequence[_Segment], iteration: int) -> int | None:
+    config = _choose(segments, iteration)
+    takes_sft = config.get("method", {}).get("pairs", {}).get("rejected") == "sft" and iteration > 1
+    return int(config["sampling"]["n"]) if takes_sft else None
+
+
+def _find_stand_in(segments: Sequence[_Segment]) -> str | None:
+    return _STAND_INS.get(_choose(segments, 1).get("scoring", {}).get("first_iteration", _DEFAULT_FIRST_ITERATION))
+
+
+def _read_segments(c: sqlite3.Connection, run_id: str) -> list[_Segment]:
+    """The configurations of a run with the last iteration of each: a fork has earlier ones from its parent."""
     for row in fetch_rows(c, "SELECT config_json, lineage_json FROM run WHERE run_id = ?", (run_id,)):
         lineage = json.loads(row["lineage_json"])
         segments = lineage["segments"] if isinstance(lineage, dict) else []
-        earlier = (segment["config"] for segment in segments if segment["last_iteration"] >= 1)
-        config = next(earlier, None) or json.loads(row["config_json"])
-        return str(config.get("scoring", {}).get("first_iteration", _DEFAULT_FIRST_ITERATION))
-    return _DEFAULT_FIRST_ITERATION
+        earlier = [(segment["last_iteration"], segment["config"]) for segment in segments]
+        return [*earlier, (math.inf, json.loads(row["config_json"]))]
+    return []
+
+
+def _choose(segments: Sequence[_Segment], iteration: int) -> dict[str, Any]:
+    """The configuration in force in an iteration."""
+    return next((config for last, config in segments if last >= iteration), {})

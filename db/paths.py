@@ -47,6 +47,10 @@ class StorePaths:
         """The log of the attempt with this running number within the run, from 1."""
         return self.run_folder(run_id) / "attempts" / str(number) / "stage.log"
 
+    def study_folder(self, study_id: str) -> Path:
+        """The log of a study's process."""
+        return self.root / "studies" / study_id
+
     def work_folder(self, stage_key: str) -> Path:
         """Snapshots and staging of a stage; safe to delete when no lease is live."""
         return self.root / "work" / stage_key

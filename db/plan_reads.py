@@ -66,7 +66,11 @@ def read_finished_stages(c: sqlite3.Connection, base_digest: str) -> list[Finish
 
 def find_free_name(c: sqlite3.Connection, name: str) -> str:
     """The name that a new run gets: this one, or with the first free suffix -2, -3, ..."""
-    rows = fetch_rows(c, "SELECT name FROM run WHERE substr(name, 1, length(?)) = ?", (name, name))
+    rows = fetch_rows(
+        c,
+        "SELECT name FROM (SELECT name FROM run UNION SELECT name FROM study) WHERE substr(name, 1, length(?1)) = ?1",
+        (name,),
+    )
     taken = {row["name"] for row in rows} | RESERVED_NAMES
     candidate, number = name, 2
     while candidate in taken:

@@ -111,7 +111,7 @@ class StageRow:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who works on a run: one supervisor process on one host; ``pid_started_at`` in clock ticks since boot."""
+    """Who works on a run (or, by its id, a study): one process on one host; ``pid_started_at`` in ticks since boot."""
 
     run_id: str
     token: str

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, delete, select
 
 from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError
-from db.models import Run, RunLease, RunStage, RunTag, Stage, Usage
+from db.models import Run, RunLease, RunStage, RunTag, Stage, Study, Usage
 from db.rows import Lease, NewRun, NewStage, RunRow, UsageSample
 from db.session import Store
 
@@ -141,7 +141,7 @@ def delete_run(store: Store, run_id: str, *, is_alive: IsAlive) -> None:
 def insert_run(session: Session, new: NewRun, stages: Sequence[NewStage]) -> RunRow:
     """The new run, as ``create_run`` makes it, within the caller's transaction."""
     run = Run(
-        run_id=_find_free_id(session),
+        run_id=find_free_id(session),
         name=_find_free_name(session, new.name),
         method=new.method,
         seed=new.seed,
@@ -170,6 +170,14 @@ def load_lease(session: Session, run_id: str | None) -> Lease | None:
     """The run's lease within this transaction."""
     held = session.get(RunLease, run_id) if run_id is not None else None
     return None if held is None else Lease(**held.model_dump())
+
+
+def find_free_id(session: Session, table: type[Run] | type[Study] = Run) -> str:
+    """A new id of a run or a study."""
+    while True:
+        free_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+        if session.get(table, free_id) is None:
+            return free_id
 
 
 def _load_own_lease(session: Session, run_id: str, token: str) -> RunLease:
@@ -219,15 +227,9 @@ def _find_last_position(session: Session) -> float:
     return (session.exec(select(func.max(col(Run.queue_position)))).one() or 0.0) + 1.0
 
 
-def _find_free_id(session: Session) -> str:
-    while True:
-        run_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-        if session.get(Run, run_id) is None:
-            return run_id
-
-
 def _find_free_name(session: Session, name: str) -> str:
     taken = set(session.exec(select(Run.name).where(col(Run.name).startswith(name, autoescape=True)))) | _RESERVED_NAMES
+    taken |= set(session.exec(select(Study.name).where(col(Study.name).startswith(name, autoescape=True))))
     candidate, number = name, 2
     while candidate in taken:
         candidate, number = f"{name}-{number}", number + 1

@@ -15,8 +15,10 @@ from typing import Any
 from engine.artifacts import compute_file_digest, compute_folder_digest, find_base_folder
 from engine.config.data import SourceConfig
 from engine.config.evaluation import TaskSource
+from engine.config.method import MethodConfig
 from engine.config.run import RunConfig
-from engine.config.scorers import ALL_MODELS, REWARD_MODEL
+from engine.config.scorers import ALL_MODELS, REWARD_MODEL, VOTES
+from engine.config.section import Section
 from engine.config.shipped import find_configs_folder
 from engine.errors import ConfigError
 from engine.keys import compute_key, derive_seed
@@ -24,8 +26,11 @@ from engine.records import PairVerdict
 from engine.tasks.judge_prompt import read_judge_prompt
 
 BASE = "M0"
-# Not part of a key: they change how, not what.
-_HOW = {"sft": {"snapshot_every"}, "training": {"snapshot_every"}, "sampling": {"vllm", "endpoint"}}
+MATRIX = "matrix"
+# Settings that keys did not hold from the beginning: in a key only where they are not at their default.
+_LATER = {"aggregate": ("k", "length_penalty"), "confidence": ("permuted",)}
+# Not part of a key: they change how, not what; replay is in it where there is something to replay.
+_HOW = {"sft": {"snapshot_every"}, "training": {"snapshot_every", "replay"}, "sampling": {"vllm", "endpoint"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ def name_scorers(config: RunConfig, iteration: int) -> dict[str, str | None]:
         "judge:base": f"judge:{BASE}",
         "oracle": "oracle",
         "random": "random",
+        VOTES: VOTES,
         **{role: role for role in config.method.scorers if role.startswith(REWARD_MODEL)},
     }
 
@@ -143,6 +149,27 @@ def list_own_parts(config: RunConfig, iteration: int) -> list[str]:
     return [name for name in list_scorers(config, iteration, config.method.scorers) if name not in shared]
 
 
+def name_dpo_reference(config: RunConfig, iteration: int) -> str:
+    """Return the model that the loss of an iteration is taken against."""
+    return {"policy": f"M{iteration}", "sft": "M1", "base": BASE}[config.training.dpo_reference]
+
+
+def list_sampled_models(config: RunConfig, iteration: int) -> list[str]:
+    """Return the models whose responses make up a group, N each: the policy's, then those that M1 gives to reject."""
+    takes_sft = config.method.pairs.rejected == "sft" and iteration > 1  # at t = 1 the policy is M1
+    return [f"M{iteration}", *(["M1"] if takes_sft else [])]
+
+
+def count_responses(config: RunConfig, iteration: int) -> int:
+    """Return the responses that an iteration samples to each prompt, of all models."""
+    return config.sampling.n * len(list_sampled_models(config, iteration))
+
+
+def list_replayed(config: RunConfig, iteration: int) -> range:
+    """Return the earlier iterations whose pairs an iteration trains on again; their stages are inputs by role:t."""
+    return range(1, iteration if config.training.replay else 1)
+
+
 class _Planner:
     def __init__(
         self, segments: Sequence[Segment], base_digest: str, salt: str | None, judged: Mapping[int, JudgedPairs]
@@ -153,6 +180,7 @@ class _Planner:
         self.judged = judged
         self.stages: list[StageSpec] = []
         self.model_keys: dict[str, str] = {}
+        self.pair_inputs: dict[int, dict[str, str]] = {}
         self.reward_models: dict[tuple[str, str | None], str | None] = {}
 
     def plan(self) -> list[StageSpec]:
@@ -174,7 +202,8 @@ class _Planner:
     def _iterate(self, config: RunConfig, iteration: int) -> None:
         method, t = config.method, iteration
         policy = f"M{t}"
-        sample = self._add(config, "sample", t, f"sample t={t}", models=[policy], settings=_sample_settings(config, t))
+        sampled, settings = list_sampled_models(config, t), _sample_settings(config, t)
+        sample = self._add(config, "sample", t, f"sample t={t}", models=sampled, settings=settings)
         inputs = {"sample": sample}
         inputs["score"] = self._add(
             config,
@@ -200,24 +229,19 @@ class _Planner:
             inputs={role: inputs[role] for role in inputs if role in ("sample", "score", *compared)},
             settings=[agreement, config.scoring.first_iteration],
         )
+        if config.scoring.tau_matrix and t > 1:
+            self._compare_with_earlier(config, t, inputs)
         inputs["pair"] = self._pair(config, t, inputs)
-        reference = {"policy": policy, "sft": "M1", "base": BASE}[config.training.dpo_reference]
-        self.model_keys[f"M{t + 1}"] = self._add(
-            config,
-            "train",
-            t,
-            f"train M{t + 1}",
-            part="preference",
-            inputs={role: inputs[role] for role in ("sample", "score", "pair")},
-            models=sorted({policy, reference}),
-            settings=[
-                _what(config, "training"),
-                config.model.dtype,
-                config.scoring.batch_tokens,
-                *_list_adapter(config),
-            ],
-        )
+        self._train_preference(config, t, inputs)
         self._evaluate(f"M{t + 1}", t)
+
+    def _compare_with_earlier(self, config: RunConfig, iteration: int, inputs: Mapping[str, str]) -> None:
+        """Add the stage that compares M_t with every earlier model, and their passes; no other stage depends on it."""
+        own = {role: inputs[role] for role in ("sample", "score")}
+        for part in (f"implicit:M{k}" for k in range(1, iteration - 1)):
+            own[part] = inputs[part] if part in inputs else self._score(config, iteration, part, inputs)
+        label = f"agree t={iteration} ({MATRIX})"
+        self._add(config, "agree", iteration, label, part=MATRIX, inputs=own, settings=None)
 
     def _measure_noise(self, config: RunConfig, iteration: int, inputs: Mapping[str, str]) -> None:
         """Add the stage that scores some prompts again; nothing depends on it."""
@@ -267,7 +291,7 @@ class _Planner:
 
     def _pair(self, config: RunConfig, iteration: int, inputs: Mapping[str, str]) -> str:
         parts: list[Any] = [
-            config.method.model_dump(mode="json", include={"aggregate", "confidence", "agreement"}),
+            _dump_pairing(config.method, iteration),
             config.scoring.first_iteration,
         ]
         judged = self.judged.get(iteration)
@@ -277,6 +301,28 @@ class _Planner:
         key = self._add(config, "pair", iteration, f"pair t={iteration}", inputs=inputs, settings=parts)
         self.stages[-1] = replace(self.stages[-1], verdicts=verdicts)
         return key
+
+    def _train_preference(self, config: RunConfig, iteration: int, inputs: Mapping[str, str]) -> None:
+        self.pair_inputs[iteration] = {role: inputs[role] for role in ("sample", "pair")}
+        replayed = list_replayed(config, iteration)
+        earlier = {f"{role}:{t}": key for t in replayed for role, key in self.pair_inputs[t].items()}
+        self.model_keys[f"M{iteration + 1}"] = self._add(
+            config,
+            "train",
+            iteration,
+            f"train M{iteration + 1}",
+            part="preference",
+            inputs={**{role: inputs[role] for role in ("sample", "score", "pair")}, **earlier},
+            models=sorted({f"M{iteration}", name_dpo_reference(config, iteration)}),
+            settings=[
+                _what(config, "training"),
+                config.model.dtype,
+                config.scoring.batch_tokens,
+                *_list_adapter(config),
+                *_list_loss(config),
+                *([["replay", config.training.replay]] if replayed else []),
+            ],
+        )
 
     def _train_sft(self, config: RunConfig) -> None:
         source = config.data.sft
@@ -442,6 +488,26 @@ def _name_base(segments: Sequence[Segment], base_digest: str) -> str:
 def _list_adapter(config: RunConfig) -> list[Any]:
     """Return what a training's key holds of its adapter: nothing where all weights are trained."""
     return [] if config.adapter is None else [config.adapter.model_dump(mode="json")]
+
+
+def _list_loss(config: RunConfig) -> list[Any]:
+    """Return what a training's key holds of the method's loss: nothing where it is the usual one."""
+    changed = config.method.loss.model_dump(mode="json", exclude_defaults=True)
+    return [["loss", changed]] if changed else []
+
+
+def _dump_pairing(method: MethodConfig, iteration: int) -> dict[str, Any]:
+    """Return what a pair stage's key holds of the method; at t = 1 the policy is M1, whose responses it has anyway."""
+    dumped = method.model_dump(mode="json", include={"aggregate", "confidence", "agreement"})
+    for part, names in _LATER.items():
+        section: Section = getattr(method, part)
+        for name in names:
+            if getattr(section, name) == type(section).model_fields[name].default:
+                del dumped[part][name]
+    pairs = method.pairs.model_dump(
+        mode="json", exclude_defaults=True, exclude={"rejected"} if iteration == 1 else None
+    )
+    return {**dumped, "pairs": pairs} if pairs else dumped
 
 
 def _what(config: RunConfig, section: str) -> dict[str, Any]:

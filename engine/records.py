@@ -82,7 +82,10 @@ class PairVerdict:
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """A pair as the loss sees it; reference log-probs are sums in nats under the dpo_reference."""
+    """A pair as the loss sees it; reference log-probs are in nats under the dpo_reference, sums save where it says so.
+
+    Those by token are only there where the loss has a KL term.
+    """
 
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
@@ -90,3 +93,5 @@ class PreferencePair:
     reference_chosen_logprob: float
     reference_rejected_logprob: float
     confidence: float
+    reference_chosen_token_logprobs: tuple[float, ...] = ()
+    reference_rejected_token_logprobs: tuple[float, ...] = ()

@@ -1,69 +1,195 @@
-"""`compare`: runs side by side, model by model."""
+"""`compare`: runs and studies side by side, model by model, with tests; for the terminal or as a file."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from cream_tui import output
+from cream_tui import diagnostics, output
+from cream_tui.comparison import formats, terminal, wording
+from cream_tui.comparison.paired import compare_arms, compare_models
+from cream_tui.comparison.sentences import tell_arms, tell_cautions, tell_labels, tell_models
+from cream_tui.comparison.table import StudyTable, build_study_table
 from cream_tui.config_differences import find_differences, format_setting, load_config
+from cream_tui.export_formats import write_whole
 from cream_tui.narrative import Arm, find_last_common, tell_differences
 from cream_tui.output import Cell, Column
-from cream_tui.readers.compared_runs import find_runs
+from cream_tui.readers.compared_runs import ComparedArms, check_enough, read_compared_arms
 from cream_tui.result_table import SHORT_RESULT_COLUMNS, build_legend, build_record, build_result_row
-from cream_tui.results import ModelResult, adjust_by_holm, compute_paired_test, read_results
-from cream_tui.seed_narrative import tell_seeds
+from cream_tui.results import ModelResult, ResultReader, adjust_by_holm, compute_paired_test
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
-from cream_tui.units import MISSING, format_number, format_percent, format_signed
-from cream_tui.views.compare import SeedArm, SummaryCell, SummaryRow, build_model_summary, find_arm, group_by_seed
+from cream_tui.views.compare import SeedArm, SummaryRow, build_model_summary
 from cream_tui.views.shared_prompts import SampledComparison, compare_sampled, summarise_sampled
 from db.compare_reads import read_run_costs, read_shared_iterations, read_shared_prompts
+from db.reading import snapshot
 from db.rows import RunRow
-from engine.errors import ExitCode
+from engine.errors import ExitCode, find_nearest
 
+FORMATS = ("table", "markdown", "csv", "json", "latex")
+_ENDINGS = {".md": "markdown", ".markdown": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
 _COLUMNS = (SHORT_RESULT_COLUMNS[0], Column("run", is_flexible=True), *SHORT_RESULT_COLUMNS[1:])
-_ARM_COLUMNS = (
-    Column("model"),
-    Column("arm", is_flexible=True),
-    Column("seeds", "right"),
-    Column("accuracy\n%", "right"),
-    Column("to the\nbaseline", "right"),
-    Column("labels\nright %", "right", rank=2),
-    Column("tau to\nprevious", "right", rank=3),
-    Column("tau to\nanchor", "right", rank=1),
-)
+# So many columns of settings a reader can take in.
+_MOST_SETTING_COLUMNS = 4
 Results = Mapping[str, Sequence[ModelResult]]
 
 
-def compare(store: str | None, references: Sequence[str], *, as_json: bool) -> int:
-    """Print the runs' results, the settings in which they differ, and tests against the first."""
-    with open_run_reader(store) as (_, connection):
-        runs = find_runs(connection, references)
-        results = {run.run_id: read_results(connection, run.run_id) for run in runs}
-        if as_json:
-            output.print_json(_build_record(connection, runs, results))
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How it is shown: ``format_name`` is one of FORMATS; ``target`` a file; ``baseline`` the title of an arm."""
+
+    format_name: str | None = None
+    target: str | None = None
+    baseline: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Arms and runs with their results, the baseline first."""
+
+    compared: ComparedArms
+    arms: tuple[SeedArm, ...]
+    runs: tuple[RunRow, ...]
+    results: Results
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether arms are looked at, not runs one by one."""
+        return bool(self.compared.studies) or any(arm.n_seeds > 1 for arm in self.arms)
+
+
+def compare(store: str | None, references: Sequence[str], wish: Wish, *, as_json: bool = False) -> int:
+    """Print or write results, settings that differ, and tests against the baseline."""
+    format_name = "json" if as_json else _choose_format(wish)
+    with open_run_reader(store) as (_, connection), snapshot(connection):
+        read = _read(connection, references, wish.baseline)
+        if format_name == "json":
+            _write(wish.target, [output.encode_json(_build_record(connection, read), indent=2) + "\n"])
             return ExitCode.DONE
-    _print_results(runs, results)
-    differences = find_differences([load_config(run.config_json) for run in runs])
-    if differences:
-        columns = [Column("setting"), *(Column(make_visible(run.name), is_flexible=True) for run in runs)]
-        output.print_table(columns, [(key, *map(format_setting, values)) for key, values in differences.items()])
+    if format_name == "table" and not read.has_seeds:
+        _print_runs(read)
+    elif format_name == "table":
+        _print_study(_build_study(read), read)
+    elif format_name == "csv":
+        _write(wish.target, formats.encode_summary_csv(build_study_table(read.arms, read.results)))
     else:
-        output.print_text("The settings are the same.")
+        encode = formats.encode_markdown if format_name == "markdown" else formats.encode_latex
+        _write(wish.target, encode(_build_study(read)))
+    return ExitCode.DONE
+
+
+def _read(connection: sqlite3.Connection, references: Sequence[str], baseline: str | None) -> _Read:
+    compared = read_compared_arms(connection, references)
+    check_enough(compared.runs)
+    for part in compared.missing:
+        diagnostics.warn(f"{part.arm}, seed {part.seed}: {part.error or 'no run has begun yet'}")
+    first = _find_baseline(compared.arms, baseline)
+    arms = (compared.arms[first], *compared.arms[:first], *compared.arms[first + 1 :])
+    own = {run.run_id for run in arms[0].runs} if first else {compared.runs[0].run_id}
+    runs = sorted(compared.runs, key=lambda run: run.run_id not in own)
+    reader = ResultReader()
+    return _Read(compared, arms, tuple(runs), {run.run_id: reader.read(connection, run.run_id) for run in runs})
+
+
+def _find_baseline(arms: Sequence[SeedArm], baseline: str | None) -> int:
+    """The arm of this title, or that has the run of this name; else the first."""
+    if baseline is None:
+        return 0
+    for k, arm in enumerate(arms):
+        if baseline == arm.title or baseline in {run.name for run in arm.runs}:
+            return k
+    titles = [arm.title for arm in arms]
+    nearest = find_nearest(baseline, titles)
+    guess = f"; did you mean {nearest}?" if nearest else ""
+    raise diagnostics.UsageProblem(
+        f"--baseline {baseline}: no arm is called so{guess}", f"There are {', '.join(titles)}."
+    )
+
+
+def _choose_format(wish: Wish) -> str:
+    name = wish.format_name or _ENDINGS.get(Path(wish.target or "").suffix.lower(), "table")
+    if name not in FORMATS:
+        nearest = find_nearest(name, FORMATS)
+        guess = f"; did you mean {nearest}?" if nearest else ""
+        raise diagnostics.UsageProblem(
+            f"--format {name}: there is no such format{guess}", f"There are {', '.join(FORMATS)}."
+        )
+    if name == "table" and wish.target is not None:
+        raise diagnostics.UsageProblem(
+            f"-o {wish.target}: the table is for the terminal", "Name a .md, .csv, .json or .tex file, or a --format."
+        )
+    return name
+
+
+def _write(target: str | None, chunks: Iterable[str]) -> None:
+    if target is None or target == "-":
+        output.print_stream(chunks)
+        return
+    write_whole(Path(target).expanduser(), chunks)
+    diagnostics.narrate(f"comparison in {target}")
+
+
+def _build_study(read: _Read) -> formats.ComparedStudy:
+    arm_tests, model_tests = compare_arms(read.arms, read.results), compare_models(read.arms, read.results)
+    names = [study.name for study in read.compared.studies] or [arm.title for arm in read.arms]
+    sentences = [
+        *tell_arms(arm_tests),
+        *tell_models(model_tests),
+        *tell_labels(read.arms, read.results),
+        *tell_cautions(read.arms),
+    ]
+    title = ", ".join(names)
+    return formats.ComparedStudy(title, build_study_table(read.arms, read.results), arm_tests, model_tests, sentences)
+
+
+def _print_study(study: formats.ComparedStudy, read: _Read) -> None:
+    table: StudyTable = study.table
+    output.print_table(terminal.build_accuracy_columns(table), terminal.build_accuracy_rows(table))
+    _print_notes(wording.list_table_notes(table))
+    for tests in (study.arm_tests, study.model_tests):
+        rows = terminal.build_test_rows(tests)
+        if rows:
+            output.print_table(terminal.build_test_columns(), rows)
+            output.print_text()
+    _print_notes(wording.list_test_notes(study.arm_tests, study.model_tests))
+    if table.measures:
+        output.print_table(terminal.build_measure_columns(table), terminal.build_measure_rows(table))
+        _print_notes(wording.list_measure_notes(table))
+    if len(read.arms) <= _MOST_SETTING_COLUMNS:
+        _print_settings([(arm.title, arm.runs[0]) for arm in read.arms])
+    for sentence in study.sentences:
+        output.print_paragraph(sentence)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        output.print_paragraph(note, "dim")
     output.print_text()
-    arms = group_by_seed(runs)
-    if any(arm.n_seeds > 1 for arm in arms):
-        output.print_table(_ARM_COLUMNS, _build_arm_rows(arms, results))
-        output.print_paragraph("mean ± standard deviation over the seeds of runs that differ only in the seed.", "dim")
-        output.print_text()
-    told = [Arm(run.name, tuple(results[run.run_id])) for run in runs]
+
+
+def _print_runs(read: _Read) -> None:
+    """Runs that are one by one, not arms of seeds."""
+    runs = read.runs
+    _print_results(runs, read.results)
+    _print_settings([(run.name, run) for run in runs])
+    told = [Arm(run.name, tuple(read.results[run.run_id])) for run in runs]
     for sentence in tell_differences(told[1:], told[0]):
         output.print_paragraph(sentence)
-    for sentence in tell_seeds(arms, results, baseline=find_arm(arms, runs[0].run_id)):
+    for sentence in tell_cautions(read.arms):
         output.print_paragraph(sentence, "dim")
-    return ExitCode.DONE
+
+
+def _print_settings(compared: Sequence[tuple[str, RunRow]]) -> None:
+    differences = find_differences([load_config(run.config_json) for _, run in compared])
+    if differences:
+        columns = [Column("setting"), *(Column(make_visible(title), is_flexible=True) for title, _ in compared)]
+        output.print_table(columns, [(key, *map(format_setting, values)) for key, values in differences.items()])
+    elif len(compared) > 1:
+        output.print_text("The settings are the same.")
+    output.print_text()
 
 
 def _print_results(runs: Sequence[RunRow], results: Results) -> None:
@@ -88,49 +214,22 @@ def _build_rows(runs: Sequence[RunRow], results: Sequence[Sequence[ModelResult]]
     return rows
 
 
-def _build_arm_rows(arms: Sequence[SeedArm], results: Results) -> list[list[str | Cell]]:
-    rows: list[list[str | Cell]] = []
-    for model, measures in build_model_summary(arms, results, baseline=0).items():
-        by_name = {row.name: row.cells for row in measures}
-        empty = (None,) * len(arms)
-        for k, arm in enumerate(arms):
-            accuracy = by_name.get("accuracy", empty)[k]
-            delta = MISSING if accuracy is None or accuracy.delta is None else format_signed(100 * accuracy.delta, 1)
-            rows.append(
-                [
-                    Cell(model, "bold") if k == 0 else "",
-                    arm.title,
-                    str(arm.n_seeds),
-                    _format_spread(accuracy, is_percent=True),
-                    delta,
-                    _format_spread(by_name.get("label_accuracy", empty)[k], is_percent=True),
-                    _format_spread(by_name.get("tau_previous", empty)[k]),
-                    _format_spread(by_name.get("tau_anchor", empty)[k]),
-                ]
-            )
-    return rows
-
-
-def _format_spread(cell: SummaryCell | None, *, is_percent: bool = False) -> str:
-    if cell is None:
-        return MISSING
-    mean = format_percent(cell.spread.mean) if is_percent else format_signed(cell.spread.mean)
-    if cell.spread.std is None:
-        return mean
-    return f"{mean} ± {format_number(100 * cell.spread.std, 1) if is_percent else format_number(cell.spread.std)}"
-
-
-def _build_record(connection: sqlite3.Connection, runs: Sequence[RunRow], results: Results) -> dict[str, Any]:
-    arms = group_by_seed(runs)
-    baseline = find_arm(arms, runs[0].run_id)
+def _build_record(connection: sqlite3.Connection, read: _Read) -> dict[str, Any]:
+    runs, results, arms = read.runs, read.results, read.arms
     costs = read_run_costs(connection, [run.run_id for run in runs])
     differences = find_differences([load_config(run.config_json) for run in runs])
+    study = _build_study(read)
     told = [Arm(run.name, tuple(results[run.run_id])) for run in runs]
+    between_runs = [] if read.compared.studies else tell_differences(told[1:], told[0])
     return {
+        "studies": [study.name for study in read.compared.studies],
+        "missing": [{"arm": part.arm, "seed": part.seed, "error": part.error} for part in read.compared.missing],
         "runs": [
             {
                 "run_id": run.run_id,
                 "name": run.name,
+                "seed": run.seed,
+                "state": run.state,
                 "wall_s": costs[run.run_id].wall_s,
                 "compute_s": costs[run.run_id].compute_s,
                 "peak_rss_bytes": costs[run.run_id].peak_rss_bytes,
@@ -140,10 +239,12 @@ def _build_record(connection: sqlite3.Connection, runs: Sequence[RunRow], result
             for run in runs
         ],
         "differences": [{"key": key, "values": values} for key, values in differences.items()],
-        "arms": _build_arm_records(arms, build_model_summary(arms, results, baseline=baseline)),
+        "arms": _build_arm_records(arms, build_model_summary(arms, results, baseline=0)),
+        **formats.build_study_records(study),
         "tests": _build_tests(runs, results),
-        "sampled": [_build_sampled(connection, runs[0], run) for run in runs[1:]],
-        "sentences": [*tell_differences(told[1:], told[0]), *tell_seeds(arms, results, baseline=baseline)],
+        # A study's arms share prompts by design: its reader asks for tables, not for 50 walks through all pairs.
+        "sampled": [] if read.compared.studies else [_build_sampled(connection, runs[0], run) for run in runs[1:]],
+        "sentences": [*between_runs, *(study.sentences if read.has_seeds else tell_cautions(arms))],
     }
 
 

@@ -20,10 +20,12 @@ from cream_tui.filtering.runs import (
 from cream_tui.output import Cell, Column
 from cream_tui.readers.run_records import STATES, RunRecord
 from cream_tui.readers.run_tables import RunTable, RunTableReader
+from cream_tui.readers.study_records import StudyRecord
 from cream_tui.result_table import STAND_IN_ITERATION, STAND_IN_LEGEND
 from cream_tui.stores import open_run_reader
 from cream_tui.styles import RUN_STYLES
 from cream_tui.units import format_age, format_percent, format_signed
+from cream_tui.views.studies import tell_size
 from db.exports import format_time
 from db.overview import RunOverview
 from engine.errors import ExitCode, find_nearest
@@ -43,7 +45,10 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which runs, in which order, in which groups; ``sort`` None means the newest first."""
+    """Which runs, in which order, in which groups; ``sort`` None means the newest first.
+
+    A plain list has one row for each study, unless it ``is_flat``.
+    """
 
     filter_text: str = ""
     tag: str | None = None
@@ -51,6 +56,12 @@ class Wish:
     sort: str | None = None
     is_descending: bool = False
     group_keys: tuple[str, ...] = ()
+    is_flat: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is asked for but the list."""
+        return not (self.filter_text or self.tag or self.state or self.sort or self.group_keys)
 
 
 def ls(store: str | None, wish: Wish, *, as_json: bool) -> int:
@@ -74,6 +85,8 @@ def ls(store: str | None, wish: Wish, *, as_json: bool) -> int:
             _print_groups(root, groups, n_all=len(table.records))
     elif as_json:
         output.print_json([_build_record(record) for record in records])
+    elif wish.is_plain and not wish.is_flat:
+        _print(root, records, n_all=len(table.records), studies=table.studies)
     else:
         _print(root, records, n_all=len(table.records))
     return ExitCode.DONE
@@ -94,12 +107,41 @@ def _choose(table: RunTable, wish: Wish) -> list[RunRecord]:
     return records[::-1] if wish.is_descending else records
 
 
-def _print(root: Path, records: Sequence[RunRecord], n_all: int) -> None:
-    if not records:
+def _print(root: Path, records: Sequence[RunRecord], n_all: int, studies: Sequence[StudyRecord] = ()) -> None:
+    if not records and not studies:
         diagnostics.narrate("no run matches" if n_all else f"no runs in {root}; start one: cream-tui demo")
         return
-    output.print_table(_COLUMNS, (_build_row(record) for record in records))
-    _print_legend(records)
+    output.print_table(_COLUMNS, _fold(records, studies))
+    _print_legend([record for record in records if record.study is None or not studies])
+    if studies:
+        diagnostics.narrate("a study is one row: `cream-tui show STUDY` lists its runs, `ls --flat` all")
+
+
+def _fold(records: Sequence[RunRecord], studies: Sequence[StudyRecord]) -> list[list[str | Cell]]:
+    """A row for each run; a study has one in the place of its first, and above all where it has none."""
+    left = {study.study.name: study for study in studies}
+    with_runs = {record.study for record in records}
+    rows = [_build_study_row(left.pop(name)) for name in list(left) if name not in with_runs]
+    for record in records:
+        if record.study in left:
+            rows.append(_build_study_row(left.pop(record.study)))
+        elif record.study is None or not studies:
+            rows.append(_build_row(record))
+    return rows
+
+
+def _build_study_row(study: StudyRecord) -> list[str | Cell]:
+    return [
+        Cell(study.study.study_id, "dim"),
+        Cell(study.study.name, "bold"),
+        tell_size(study),
+        "",
+        Cell(study.state, RUN_STYLES.get(study.state, "")),
+        f"{study.states.count('done')}/{len(study.states)} runs",
+        "",
+        "",
+        format_age(study.age_s),
+    ]
 
 
 def _print_groups(root: Path, groups: Sequence[RunGroup], n_all: int) -> None:
@@ -174,6 +216,7 @@ def _build_record(record: RunRecord) -> dict[str, Any]:
         "stale": record.state == "stale",
         "iterations": run.iterations,
         "iteration": run.iteration,
+        "study": record.study,
         "tags": list(run.tags),
         "created_at": format_time(run.created_at),
         "started_at": format_time(run.started_at),

@@ -16,6 +16,7 @@ from cream_tui import diagnostics, output
 from cream_tui.stores import format_command, open_run_reader
 from db.paths import find_store_root
 from db.rows import RunRow
+from db.studies import StudyRow, find_run_or_study, read_study_arms
 from engine.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -88,14 +89,22 @@ def run(
 
 
 def watch(store: str | None, run: str) -> int:
-    """Follow a run that exists."""
-    root, found = _find(store, run)
+    """Follow a run that exists, or a study."""
+    root, found = _find_any(store, run)
+    if isinstance(found, StudyRow):
+        from cream_tui.commands import study
+
+        return study.watch(root, store, found)
     return follow_to_end(root, store, [found])
 
 
 def stop(store: str | None, run: str) -> int:
-    """Stop a run and say how it ended."""
-    root, found = _find(store, run)
+    """Stop a run, or a study with its runs, and say how it ended."""
+    root, found = _find_any(store, run)
+    if isinstance(found, StudyRow):
+        from cream_tui.commands import study
+
+        return study.stop(root, store, found)
     if found.state in ("done", "failed", "stopped"):
         diagnostics.narrate(f"{found.name} is {found.state} already")
         return ExitCode.DONE
@@ -111,11 +120,16 @@ def stop(store: str | None, run: str) -> int:
 
 
 def resume(store: str | None, run: str, *, is_detached: bool, is_queued: bool) -> int:
-    """Go on with a run and follow it."""
+    """Go on with a run, or a study, and follow it."""
     from engine.runtime.control import resume_run
     from engine.runtime.lineage import refuse_imported
 
-    root, found = _find(store, run)
+    root, found = _find_any(store, run)
+    if isinstance(found, StudyRow):
+        from cream_tui.commands import study
+
+        _refuse_queue(found, is_queued=is_queued)
+        return study.resume(root, store, found, is_detached=is_detached)
     refuse_imported(found, "resume")
     if found.state == "done":
         diagnostics.narrate(f"{found.name} is done already")
@@ -148,8 +162,10 @@ def fork(
 
 
 def remove(store: str | None, run: str, *, is_sure: bool) -> int:
-    """Remove a run, after a question on a terminal."""
-    root, found = _find(store, run)
+    """Remove a run, or a study with its runs, after a question on a terminal."""
+    root, found = _find_any(store, run)
+    if isinstance(found, StudyRow):
+        return _remove_study(root, found, is_sure=is_sure)
     if not is_sure and not _ask(f"Remove run {found.name} ({found.run_id}, {found.state})?"):
         diagnostics.narrate("nothing was removed")
         return ExitCode.DONE
@@ -230,8 +246,31 @@ def _find(store: str | None, reference: str) -> tuple[Path, RunRow]:
         return root, find_run(connection, reference)
 
 
+def _find_any(store: str | None, reference: str) -> tuple[Path, RunRow | StudyRow]:
+    with open_run_reader(store) as (root, connection):
+        return root, find_run_or_study(connection, reference)
+
+
+def _refuse_queue(study: StudyRow, *, is_queued: bool) -> None:
+    if is_queued:
+        raise diagnostics.UsageProblem(
+            f"--queue: {study.name} is a study, which lets its runs wait by itself", "Leave --queue out."
+        )
+
+
+def _remove_study(root: Path, study: StudyRow, *, is_sure: bool) -> int:
+    from cream_tui.commands import study as command
+
+    with open_run_reader(str(root)) as (_, connection):
+        n_runs = sum(arm.run_id is not None for arm in read_study_arms(connection, study.study_id))
+    if not is_sure and not _ask(f"Remove study {study.name} ({study.study_id}) and its {n_runs} runs?"):
+        diagnostics.narrate("nothing was removed")
+        return ExitCode.DONE
+    return command.remove(root, study)
+
+
 def _ask(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise diagnostics.UsageProblem("there is no terminal to ask on", "Say --yes to remove the run.")
+        raise diagnostics.UsageProblem("there is no terminal to ask on", "Say --yes to remove it.")
     diagnostics.narrate(f"{question} [y/N]")
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,4 +1,4 @@
-"""`show`: one run, everything that fits a page."""
+"""`show`: one run, or a study, everything that fits a page."""
 
 from __future__ import annotations
 
@@ -32,17 +32,22 @@ from cream_tui.styles import RUN_STYLES, STAGE_STYLES
 from cream_tui.text import make_visible
 from cream_tui.units import format_age, format_duration
 from db.exports import format_time
-from db.queries import find_run, read_attempts, read_lease, read_run_checkpoints, read_run_metrics
+from db.queries import read_attempts, read_lease, read_run_checkpoints, read_run_metrics
 from db.rows import RunCheckpoint, RunMetric, RunRow
+from db.studies import StudyRow, find_run_or_study
 from engine.errors import ExitCode
 
 _STAGE_COLUMNS = (Column("stage"), Column("state"), Column("", is_flexible=True))
 
 
 def show(store: str | None, run: str, *, as_json: bool) -> int:
-    """Print a run."""
+    """Print a run, or a study."""
     with open_run_reader(store) as (root, connection):
-        found = find_run(connection, run)
+        found = find_run_or_study(connection, run)
+        if isinstance(found, StudyRow):
+            from cream_tui.commands import study
+
+            return study.show(connection, store, found, as_json=as_json)
         snapshot = read_snapshot(connection, found.run_id)
         checkpoints = read_run_checkpoints(connection, found.run_id, root)
         log = find_log(connection, root, found.run_id)

@@ -188,7 +188,7 @@ def _join_any(parts: Sequence[Predicate]) -> Predicate:
 
 def _list_texts(record: RunRecord) -> tuple[str, ...]:
     run = record.run
-    return run.name, run.run_id, run.method, run.note, *run.tags
+    return run.name, run.run_id, run.method, run.note, record.study or "", *run.tags
 
 
 def _is_within(value: float, bounds: Sequence[tuple[str, float]]) -> bool:

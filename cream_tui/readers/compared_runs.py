@@ -1,31 +1,96 @@
-"""Which runs a command line compares, and opening the app at them. Light: on the way to the app's first chart.
+"""Which runs a command line compares, by run or by study, and opening the app at them. Light: on the way to the app.
 
-Knows db.queries and targets. Must not know how a comparison is shown.
+Knows db.queries, db.studies and targets. Must not know how a comparison is shown.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cream_tui.diagnostics import UsageProblem
 from cream_tui.stores import open_run_reader
 from cream_tui.targets import CompareTarget
-from db.queries import find_run
+from cream_tui.views.compare import SeedArm, group_by_seed, letter
+from db.queries import read_runs
+from db.reading import snapshot
 from db.rows import RunRow
+from db.studies import StudyArm, StudyRow, find_run_or_study, read_study_arms
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedArms:
+    """What was asked to be compared; nothing twice.
+
+    Attributes:
+        studies: Those that were named; their runs are among the arms.
+        runs: Those of the studies, then single ones in the order in which they were named.
+        arms: Runs that differ only in the seed: of a study as its matrix has them, then of single runs.
+        missing: What the studies ask for and no run has begun.
+    """
+
+    studies: tuple[StudyRow, ...]
+    runs: tuple[RunRow, ...]
+    arms: tuple[SeedArm, ...]
+    missing: tuple[StudyArm, ...]
+
+
+def read_compared_arms(c: sqlite3.Connection, references: Sequence[str]) -> ComparedArms:
+    """The arms of studies and runs.
+
+    Raises:
+        RunNotFoundError: No run or study, or several, answer to a name.
+    """
+    with snapshot(c):
+        studies, single = _find_references(c, references)
+        by_id = {run.run_id: run for run in read_runs(c)}
+        parts = [(study, part) for study in studies for part in read_study_arms(c, study.study_id)]
+    groups: dict[tuple[str, str], list[RunRow]] = {}
+    taken: set[str] = set()
+    missing = []
+    for study, part in parts:
+        run = by_id.get(part.run_id or "")
+        if run is None:
+            missing.append(part)
+        elif run.run_id not in taken:
+            groups.setdefault((study.name, part.arm), []).append(run)
+            taken.add(run.run_id)
+    titles = [title for _, title in groups]
+    arms = [
+        SeedArm(letter(k), f"{study}: {title}" if titles.count(title) > 1 else title, tuple(runs))
+        for k, ((study, title), runs) in enumerate(groups.items())
+    ]
+    runs = [run for group in groups.values() for run in group]
+    alone = [run for run in single if run.run_id not in taken]
+    for arm in group_by_seed(alone):
+        arms.append(SeedArm(letter(len(arms)), arm.title, arm.runs))
+    return ComparedArms(tuple(studies), (*runs, *alone), tuple(arms), tuple(missing))
 
 
 def find_runs(connection: sqlite3.Connection, references: Sequence[str]) -> list[RunRow]:
-    """The runs, each once.
+    """The runs, and those of studies, each once.
 
     Raises:
-        RunNotFoundError: No run, or several, answer to a name.
+        RunNotFoundError: No run or study, or several, answer to a name.
         UsageProblem: There are fewer than two.
     """
-    runs = list({run.run_id: run for run in (find_run(connection, name) for name in references)}.values())
-    if len(runs) < 2:
-        raise UsageProblem("compare takes two different runs or more", "cream-tui ls names them.")
+    studies, single = _find_references(connection, references)
+    runs = single if not studies else list(read_compared_arms(connection, references).runs)
+    check_enough(runs)
     return runs
+
+
+def check_enough(runs: Sequence[RunRow]) -> None:
+    """Refuse to compare fewer than two runs.
+
+    Raises:
+        UsageProblem: There are fewer.
+    """
+    if len(runs) < 2:
+        raise UsageProblem(
+            "compare takes two different runs or more, or a study with two that have begun", "cream-tui ls names them."
+        )
 
 
 def open_comparison(store: str | None, references: Sequence[str]) -> int:
@@ -36,3 +101,11 @@ def open_comparison(store: str | None, references: Sequence[str]) -> int:
     with open_run_reader(store) as (_, connection):
         target = CompareTarget(tuple(run.run_id for run in find_runs(connection, references)))
     return start_app(store, target)
+
+
+def _find_references(c: sqlite3.Connection, references: Sequence[str]) -> tuple[list[StudyRow], list[RunRow]]:
+    """Studies and single runs, each once, in the order in which they were named."""
+    found = [find_run_or_study(c, reference) for reference in references]
+    studies = {study.study_id: study for study in found if isinstance(study, StudyRow)}
+    runs = {run.run_id: run for run in found if isinstance(run, RunRow)}
+    return list(studies.values()), list(runs.values())

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cream_tui.readers.health_reader import HealthReader
 from cream_tui.readers.log_tail import LogLine, RunLog
 from cream_tui.readers.snapshots import RunSnapshot, SnapshotReader
 from cream_tui.results import ModelResult
 from cream_tui.stores import is_lease_alive
 from cream_tui.views.panels import Key, Panel, list_needed, list_panels
 from cream_tui.views.run import format_config, list_log_sections
+from cream_tui.views.run_alerts import RunAlert
 from cream_tui.views.series import Points, Timeline, build_timeline, count_trained_tokens, find_epochs, merge_points
 from db.pair_links import ANCHOR, read_pair_links
 from db.paths import StorePaths
@@ -48,6 +50,7 @@ class RunWant:
 class RunData:
     """Attributes:
     panels: All panels of the run; only what the visible ones need is among the points.
+    alerts: What to look at, errors first.
     taus: By iteration and PREVIOUS or TO_ANCHOR, tau by prompt; of M1 the previous one is the stand-in's.
     waits_for: Names of the runs before this one in the queue.
     log_changed: Number of the first line of the log that changed since the last reading; None where none did.
@@ -55,6 +58,7 @@ class RunData:
     """
 
     snapshot: RunSnapshot
+    alerts: tuple[RunAlert, ...]
     series: tuple[SeriesInfo, ...]
     panels: tuple[Panel, ...]
     timeline: Timeline
@@ -76,6 +80,7 @@ class RunReader:
         self.run_id = run_id
         self._root = root
         self._snapshots = SnapshotReader(run_id)
+        self._health = HealthReader(run_id)
         self._points: dict[Key, Points] = {}
         self._taus: dict[tuple[int, str], tuple[TauCount, ...]] = {}
         self._states: tuple[str, ...] | None = None
@@ -91,6 +96,7 @@ class RunReader:
         """
         with snapshot(connection):
             found = self._snapshots.read(connection)
+            alerts = self._health.examine(connection, found).alerts
             attempts = tuple(read_attempts(connection, self.run_id))
             self._read_names(connection, found)
             panels = tuple(list_panels(self._series, want.picked))
@@ -104,6 +110,7 @@ class RunReader:
         changed = self._log.read(sections)
         return RunData(
             snapshot=found,
+            alerts=alerts,
             series=self._series,
             panels=panels,
             timeline=build_timeline(found.rows, self._series, self._count_tokens(found)),

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from cream_tui.config_differences import flatten_config, load_config
 from cream_tui.filtering.grammar import Key, Kind, Vocabulary
-from cream_tui.narrative import LEAST_CHANGED_SHARE
+from cream_tui.narrative import LEAST_CHANGED_SHARE, MOST_UNDEFINED_SHARE
 from cream_tui.units import format_percent
 from db.overview import RunOverview
 from db.run_facts import RunHealth
@@ -24,8 +24,6 @@ Value: TypeAlias = bool | int | float | str | tuple[str, ...] | None
 STATES = ("running", "queued", "stale", "failed", "stopped", "done")
 UNDEFINED = "undefined taus"
 WARNINGS = ("stale", "failed", "small change", UNDEFINED)
-# Where more than a fifth of the rankings cannot be compared, the mean of the rest says little.
-MOST_UNDEFINED_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,7 @@ class RunRecord:
         parent: name of the run it was forked from; its id where that is removed.
         age_s: since it was created.
         undefined_share: of the taus of its newest agree stage, None before there is one.
+        study: name of the study that it belongs to.
     """
 
     run: RunOverview
@@ -45,6 +44,7 @@ class RunRecord:
     parent: str | None = None
     warnings: tuple[str, ...] = ()
     undefined_share: float | None = None
+    study: str | None = None
 
     def tell_warnings(self) -> list[str]:
         """The warnings in words, with how many taus are undefined."""
@@ -120,6 +120,7 @@ RUN_FIELDS: tuple[RunField, ...] = (
     RunField(Key("note", Kind.TEXT, "its note"), lambda r: r.run.note or None),
     RunField(Key("age", Kind.AGE, "since it was created: 2d, 3h, 20min", ("created",)), lambda r: r.age_s),
     RunField(Key("parent", Kind.TEXT, "the run it was forked from"), lambda r: r.parent),
+    RunField(Key("study", Kind.TEXT, "the study it belongs to"), lambda r: r.study),
     RunField(
         Key("baseline", Kind.FLAG, "whether it is pinned", ("pinned",), choices=("yes", "no")),
         lambda r: r.run.is_baseline,
@@ -137,8 +138,9 @@ def build_run_records(
     now: float,
     is_stale: Callable[[RunOverview], bool],
     health: Mapping[str, RunHealth] | None = None,
+    studies: Mapping[str, str] | None = None,
 ) -> list[RunRecord]:
-    """The records of the runs, in their order."""
+    """The records of the runs, in their order; ``studies`` are names of studies by run id."""
     names = {run.run_id: run.name for run in runs}
     records = []
     for run in runs:
@@ -146,7 +148,8 @@ def build_run_records(
         parent = None if run.parent_run_id is None else names.get(run.parent_run_id, run.parent_run_id)
         known = (health or {}).get(run.run_id, RunHealth())
         warnings = _find_warnings(state, known)
-        records.append(RunRecord(run, state, max(0.0, now - run.created_at), parent, warnings, known.undefined_share))
+        age_s, study = max(0.0, now - run.created_at), (studies or {}).get(run.run_id)
+        records.append(RunRecord(run, state, age_s, parent, warnings, known.undefined_share, study))
     return records
 
 

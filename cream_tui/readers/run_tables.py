@@ -14,6 +14,7 @@ from typing import Any
 
 from cream_tui.readers.run_records import RunFacts, RunRecord, build_run_records, load_settings
 from cream_tui.readers.snapshots import START_GRACE_S
+from cream_tui.readers.study_records import StudyRecord, build_study_records, name_studies, read_studies
 from cream_tui.stage_view import RateMeter, build_stage_view, estimate_time_left
 from cream_tui.stores import is_lease_alive, is_stale
 from db.overview import RunOverview, read_run_overview
@@ -29,12 +30,14 @@ class RunTable:
 
     Attributes:
         left_s: time to the end by run id, of live runs of which it can be told.
+        studies: the newest first.
     """
 
     records: tuple[RunRecord, ...]
     facts: RunFacts
     read_at: float
     left_s: Mapping[str, float] = field(default_factory=dict)
+    studies: tuple[StudyRecord, ...] = ()
 
 
 class RunTableReader:
@@ -64,11 +67,15 @@ class RunTableReader:
         with snapshot(connection):
             runs = read_run_overview(connection)
             health = read_run_health(connection)
+            studies = read_studies(connection, runs)
             keys = tuple(other_keys)
             facts = self._read_facts(connection, keys) if keys or with_facts else RunFacts()
-        records = build_run_records(runs, now=now, is_stale=lambda run: self._is_stale(run, now), health=health)
+        records = build_run_records(
+            runs, now=now, is_stale=lambda run: self._is_stale(run, now), health=health, studies=name_studies(studies)
+        )
         left_s = self._read_time_left(connection, records, now) if with_time_left else {}
-        return RunTable(tuple(reversed(records)), facts, now, left_s)
+        found = build_study_records(studies, {record.run.run_id: record for record in records}, now=now)
+        return RunTable(tuple(reversed(records)), facts, now, left_s, found[::-1])
 
     def _read_time_left(
         self, connection: sqlite3.Connection, records: Sequence[RunRecord], now: float

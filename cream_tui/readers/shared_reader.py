@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cream_tui.comparison.sentences import RUNS_NOT_METHODS, tell_seeds
 from cream_tui.narrative import Arm, find_last_common, tell_differences
 from cream_tui.results import ResultReader
-from cream_tui.seed_narrative import RUNS_NOT_METHODS, tell_seeds
 from cream_tui.views.compare import find_arm, group_by_seed
 from cream_tui.views.shared_prompts import (
     AnsweredItem,

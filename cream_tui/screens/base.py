@@ -33,16 +33,17 @@ if TYPE_CHECKING:
 Want = TypeVar("Want")
 Data = TypeVar("Data")
 
-# Key, mode, title: the tabs.
-TABS = (
-    ("1", "runs", "Runs"),
-    ("2", "run", "Run"),
-    ("3", "pairs", "Pairs"),
-    ("4", "compare", "Compare"),
-    ("5", "launch", "Launch"),
-)
 WIDE = 100
 NARROW = 60
+# Key, mode, title, and the width from which on the title is written where another mode is in front: the tabs.
+TABS = (
+    ("1", "runs", "Runs", NARROW),
+    ("2", "run", "Run", NARROW),
+    ("3", "pairs", "Pairs", NARROW),
+    ("4", "compare", "Compare", NARROW),
+    ("5", "launch", "Launch", NARROW),
+    ("6", "health", "Health", WIDE),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,12 @@ class TopBar(Static):
     def render(self) -> Content:
         """The line, as wide as it may be."""
         width = self.size.width
-        tabs: list[tuple[str, str] | str] = []
-        for key, mode, name in TABS:
-            is_here = mode == self._mode
-            word = f"{key} {name}" if width >= NARROW or is_here else key
-            tabs.append((f" {word} ", "$background on $primary bold" if is_here else "$foreground 70%"))
-        left = Content.assemble(("cream", "$primary bold"), " ", *tabs, "  ", (self._title, "bold"))
+        tabs = [
+            (f" {word} ", "$background on $primary bold" if mode == self._mode else "$foreground 70%")
+            for mode, word in self._list_words()
+        ]
+        gap = "  " if width >= WIDE else " "
+        left = Content.assemble(("cream", "$primary bold"), " ", *tabs, gap, (self._title, "bold"))
         facts = Content.styled(self._facts, "$foreground 70%") if self._facts else Content("")
         room = width - facts.cell_length - 1
         if left.cell_length + 2 > room:
@@ -98,13 +99,19 @@ class TopBar(Static):
     def on_click(self, event: Any) -> None:
         """A click on a tab opens it."""
         at = len("cream ")
-        for key, mode, name in TABS:
-            is_named = self.size.width >= NARROW or mode == self._mode
-            length = len(f"{key} {name}" if is_named else key) + 2
+        for mode, word in self._list_words():
+            length = len(word) + 2
             if at <= event.x < at + length:
                 self.app.run_worker(cast("CreamApp", self.app).show_mode(mode))
                 return
             at += length
+
+    def _list_words(self) -> list[tuple[str, str]]:
+        """Each mode with the word of its tab."""
+        return [
+            (mode, f"{key} {name}" if self.size.width >= least or mode == self._mode else key)
+            for key, mode, name, least in TABS
+        ]
 
 
 class StatusLine(Static):

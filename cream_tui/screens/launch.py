@@ -19,6 +19,7 @@ from textual.widget import Widget
 from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.screens.dialogs import Choose
 from cream_tui.screens.launch_exits import ask_and_save, edit_draft, start_runs, try_dry
+from cream_tui.screens.study_actions import list_study_choices, list_study_palette, open_choice
 from cream_tui.stores import format_command
 from cream_tui.targets import LaunchTarget, RunTarget, Target
 from cream_tui.text import make_visible
@@ -64,6 +65,7 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
     HELP = (
         "Write a run and start it. Every field is checked while you type. A field that stands for several values makes "
         "several runs: [0.1, 0.5] or, for whole numbers, 1..3. In a field with few choices space takes the next one. "
+        "Among what to start from are studies, which make a matrix of runs. "
         "The line at the bottom is the command that does the same; y copies it outside of a field, ctrl+y anywhere."
     )
     CSS_PATH = "launch.tcss"
@@ -205,18 +207,16 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
             self.draft = draft
 
     def action_choose_base(self) -> None:
-        """Ask what the run comes from."""
+        """Ask what the run comes from; a study is shown in a window of its own."""
         if self._doing:
             return
-        shipped = [(name, f"{name}  shipped") for name in self._fields[0].choices]
-        stored = [] if self.data is None else list(self.data.sources)
-        runs = [(f"{RUN_PREFIX}{name}", f"{name}  run, {method}, {state}") for name, method, state in stored]
 
         def take(base: str | None) -> None:
-            if base is not None:
+            if base is not None and not open_choice(self.cream, base):
                 self._replace(replace(self.draft, base=base, at=""), "another base")
 
-        self.app.push_screen(Choose("Start from", [*shipped, *runs]), take)
+        bases = _list_bases(self._fields[0].choices, () if self.data is None else self.data.sources)
+        self.app.push_screen(Choose("Start from", bases), take)
 
     def action_edit(self) -> None:
         """Lend the terminal to the person's editor."""
@@ -337,7 +337,8 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
         return Table("draft", ("key", "value", "base"), list_rows(self.draft, base))
 
     def list_palette(self) -> Iterable[tuple[str, str, Any]]:
-        """The shipped configurations to start from."""
+        """The shipped configurations to start from, and the studies."""
+        yield from list_study_palette(self.cream)
         for name in self._fields[0].choices:
             draft = replace(self.draft, base=name, at="")
             yield f"Start from {name}", "A shipped configuration", lambda draft=draft: self._replace(draft, "the base")
@@ -357,6 +358,13 @@ class LaunchScreen(StoreScreen[Draft, LaunchData]):
 
     def _format_commands(self) -> list[str]:
         return [format_command(shlex.join(words), self.cream.store_option) for words in self._list_commands()]
+
+
+def _list_bases(shipped: Sequence[str], sources: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """What there is to start from, as choices: shipped configurations, studies, stored runs."""
+    named = [(name, f"{name}  shipped") for name in shipped]
+    runs = [(f"{RUN_PREFIX}{name}", f"{name}  run, {method}, {state}") for name, method, state in sources]
+    return [*named, *list_study_choices(), *runs]
 
 
 def _tell_start(names: Sequence[str], *, is_queued: bool) -> str:

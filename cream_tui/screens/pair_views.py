@@ -157,7 +157,7 @@ class PairViews:
 
         def finish(counts: Any) -> None:
             if counts is not None and self._data is not None and self._data.query == query:
-                n = 0 if self._pair is None else len(self._pair.detail.responses)
+                n = 0 if self._pair is None else sum(response.is_policy for response in self._pair.detail.responses)
                 tau.show_counts(counts, n)
                 self._highlight()
 

@@ -17,7 +17,6 @@ from textual.widget import Widget
 
 from cream_tui.readers.run_reader import RunData, RunReader, RunWant
 from cream_tui.screens.base import Copied, StoreScreen, Table
-from cream_tui.screens.help import AlertsScreen
 from cream_tui.screens.run_questions import (
     ask_fork,
     ask_metric,
@@ -25,13 +24,13 @@ from cream_tui.screens.run_questions import (
     describe_metric,
     list_other_metrics,
     resume,
+    show_alerts,
     tabulate,
 )
-from cream_tui.shell.notices import Alert
 from cream_tui.targets import PairsTarget, RunTarget, Target
-from cream_tui.views.panels import list_panels
+from cream_tui.views.panels import Key, list_panels, name_metric
 from cream_tui.views.run import Notice, describe_state, find_peak, tell_notice
-from cream_tui.views.run_alerts import RunAlert, find_alerts
+from cream_tui.views.run_alerts import AlertOrder, RunAlert
 from cream_tui.widgets.chart_grid import ChartGrid
 from cream_tui.widgets.log_view import LogView
 from cream_tui.widgets.run_notice import RunNotice
@@ -86,6 +85,8 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         self._view = "charts"
         self._picked: tuple[str, ...] = ()
         self._wished_model: str | None = None
+        self._wished_metric: Key | None = None
+        self._alert_order: tuple[str, AlertOrder] = ("", AlertOrder())
         self._alerts: list[RunAlert] = []
         self._notice = RunNotice(id="notice")
         self._stages = StageTimeline(id="stages")
@@ -126,7 +127,9 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         snapshot = data.snapshot
         title = f"{snapshot.run.name}  {describe_state(snapshot)}"
         self.top_bar.set_texts(title, summarise_usage(data.usage) if not snapshot.is_over else "")
-        self._alerts = find_alerts(snapshot, {t: counts for (t, name), counts in data.taus.items() if name == "anchor"})
+        if self._alert_order[0] != snapshot.run.run_id:
+            self._alert_order = snapshot.run.run_id, AlertOrder()
+        self._alerts = self._alert_order[1].sort(data.alerts)
         self._notice.set_notice(tell_notice(snapshot, data.waits_for), self._alerts)
         self._stages.set_snapshot(snapshot)
         self.charts.show_data(data)
@@ -136,6 +139,9 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         if self._wished_model is not None:
             self.charts.choose_iteration(int(self._wished_model[1:]))
             self._wished_model = None
+        if self._wished_metric is not None:
+            self._show_metric(self._wished_metric)
+            self._wished_metric = None
         self._show_status()
 
     def show_nothing(self) -> None:
@@ -148,9 +154,9 @@ class RunScreen(StoreScreen[RunWant, RunData]):
         self._notice.set_notice(Notice("error", (message,)))
 
     def open_target(self, target: Target) -> None:
-        """A run, at the iteration of a model."""
+        """A run, at the iteration of a model, with the chart of a metric."""
         if isinstance(target, RunTarget):
-            self._wished_model = target.model
+            self._wished_model, self._wished_metric = target.model, target.metric
 
     def _show_status(self) -> None:
         self.status_line.set_text(_STATUS.get(self._view) or self.charts.read_out() or self.charts.describe())
@@ -209,6 +215,14 @@ class RunScreen(StoreScreen[RunWant, RunData]):
                 self.charts.set_panels([*self.charts.panels.values(), *list_panels(picked=[key])[-1:]])
             self.charts.show_panel(key)
         self.refresh_data()
+
+    def _show_metric(self, metric: Key) -> None:
+        key = self.charts.find_panel(metric)
+        if key is None:
+            self._take_metric(name_metric(*metric))
+        else:
+            self._set_view("charts")
+            self.charts.show_panel(key)
 
     def list_palette(self) -> Iterator[tuple[str, str, Callable[[], Any]]]:
         """Every chart and metric of the run."""
@@ -297,18 +311,11 @@ class RunScreen(StoreScreen[RunWant, RunData]):
             ask_fork(self.cream, self.data.snapshot, self.data.checkpoints, None if model is None else model.name)
 
     def action_alerts(self) -> None:
-        """What to look at in this run, then what happened elsewhere; enter goes there."""
-        own = [Alert("", alert.text, alert.severity, alert.target) for alert in self._alerts]
-        self.cream.n_new_alerts = 0
-        self.app.push_screen(AlertsScreen((*own, *self.cream.alerts)), self._follow_alert)
-
-    def _follow_alert(self, alert: Alert | None) -> None:
-        if alert is None or alert.target is None:
-            return
-        if alert.target == RunTarget(self.cream.current_run_id or "") and alert.severity == "error":
-            self._set_view("log")
+        """What to look at in this run, then what happened elsewhere."""
+        if self.data is None:
+            self.app.run_worker(self.cream.action_alerts())
         else:
-            self.cream.go_to(alert.target)
+            show_alerts(self.cream, self.data.snapshot.run, self._alerts, partial(self._set_view, "log"))
 
     # What others take from here --------------------------------------------------------------------------------------
 

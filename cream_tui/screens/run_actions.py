@@ -1,6 +1,7 @@
 """What the list of runs does to runs: start, stop, resume, fork, delete, compare; tags, notes and the baseline.
 
-Knows the screen of runs, commands and db.annotations. Commands change runs; annotations show at once, are written in
+Knows the screen of runs, commands and db.annotations. With the cursor on a study, it is done to the study: what that
+means for its process is in ``study_actions``. Commands change runs; annotations show at once, are written in
 the background and can be taken back.
 """
 
@@ -12,11 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cream_tui.readers.run_records import RunRecord
+from cream_tui.screens import study_actions
 from cream_tui.screens.dialogs import NOTE_HINT, AskText, Choose, Confirm
 from cream_tui.shell.actions import Outcome
 from cream_tui.targets import CompareTarget, LaunchTarget, RunTarget
 from cream_tui.views.run_columns import COLUMNS
-from cream_tui.views.runs import Edit, parse_tag_change, split_list
+from cream_tui.views.run_edits import Edit
+from cream_tui.views.runs import parse_tag_change, split_list
 from db.annotations import add_tags, remove_tags, set_baseline, set_note
 from db.errors import StoreError
 from db.queries import read_run_checkpoints
@@ -70,7 +73,8 @@ def ask_group(screen: RunsScreen) -> None:
 
 
 def list_palette(screen: RunsScreen) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    """What the palette offers beside the keys: orders, groups and ready filters."""
+    """What the palette offers beside the keys: studies to start, orders, groups and ready filters."""
+    yield from study_actions.list_study_palette(screen.cream)
     for column in COLUMNS:
         if column.key:
             yield f"Sort runs by {column.title}", "Again turns it round", partial(screen.sort_by, column.key)
@@ -83,7 +87,10 @@ def list_palette(screen: RunsScreen) -> Iterator[tuple[str, str, Callable[[], An
 
 
 def stop(screen: RunsScreen) -> None:
-    """Ask, then stop those of the chosen runs that go on."""
+    """Ask, then stop those of the chosen runs that go on, or the study under the cursor."""
+    if screen.study is not None:
+        study_actions.stop(screen.cream, screen.study)
+        return
     runs = [record for record in screen.chosen if record.state in (*_LIVE, "stale")]
     if not runs:
         screen.cream.tell("nothing to stop: no chosen run goes on")
@@ -98,7 +105,10 @@ def stop(screen: RunsScreen) -> None:
 
 
 def resume(screen: RunsScreen) -> None:
-    """Resume those of the chosen runs that were stopped, failed or lost their process."""
+    """Resume those of the chosen runs that were stopped, failed or lost their process, or the study."""
+    if screen.study is not None:
+        study_actions.resume(screen.cream, screen.study)
+        return
     runs = [record for record in screen.chosen if record.state in _RESUMABLE]
     if not runs:
         screen.cream.tell("nothing to resume: no chosen run was stopped, failed or lost its process")
@@ -136,7 +146,10 @@ def fork(screen: RunsScreen) -> None:
 
 
 def delete(screen: RunsScreen) -> None:
-    """Ask for the name, or for the number of runs, then delete the chosen runs."""
+    """Ask for the name, or for the number of runs, then delete the chosen runs, or the study with all its runs."""
+    if screen.study is not None:
+        study_actions.delete(screen.cream, screen.study)
+        return
     runs = screen.chosen
     if not runs:
         return
@@ -155,8 +168,13 @@ def delete(screen: RunsScreen) -> None:
     screen.app.push_screen(Confirm(f"Delete {_name(runs)}?", detail.strip(), word=word), answer)
 
 
+def list_names(screen: RunsScreen) -> list[str]:
+    """Names of the chosen runs, or of the study under the cursor."""
+    return [screen.study.study.name] if screen.study is not None else [record.run.name for record in screen.chosen]
+
+
 def compare(screen: RunsScreen) -> None:
-    """Compare the selected runs; of one alone with the baseline."""
+    """Compare the selected runs, or those of the study or arm under the cursor; of one alone with the baseline."""
     runs = list(screen.chosen)
     baseline = screen.list.baseline
     if len(runs) == 1 and baseline is not None and baseline.run.run_id != runs[0].run.run_id:

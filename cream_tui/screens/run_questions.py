@@ -12,9 +12,12 @@ from cream_tui.readers.run_reader import RunData
 from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.screens.base import Table
 from cream_tui.screens.dialogs import Choose, Confirm
-from cream_tui.targets import LaunchTarget
+from cream_tui.screens.help import AlertsScreen
+from cream_tui.shell.notices import Alert, tell_warning
+from cream_tui.targets import LaunchTarget, RunTarget
 from cream_tui.views.panels import DrawnLine, Panel, name_metric, name_point
-from db.rows import RunCheckpoint
+from cream_tui.views.run_alerts import RunAlert
+from db.rows import RunCheckpoint, RunRow
 from db.run_series import SeriesInfo
 
 if TYPE_CHECKING:
@@ -82,6 +85,26 @@ def ask_metric(
             then(key)
 
     app.push_screen(Choose("Show which metric?", choices), take)
+
+
+def show_alerts(app: CreamApp, run: RunRow, alerts: Sequence[RunAlert], open_log: Callable[[], None]) -> None:
+    """What to look at in this run, then what happened elsewhere; enter goes there, for an error of the run to its log.
+
+    A warning of the run that was told when it came up is in the inbox, too: it stands here once.
+    """
+    own = [Alert("", alert.text, alert.severity, alert.target) for alert in alerts]
+    told = {tell_warning(run.name, alert) for alert in alerts}
+    app.n_new_alerts = 0
+
+    def follow(alert: Alert | None) -> None:
+        if alert is None or alert.target is None:
+            return
+        if alert.severity == "error" and alert.target == RunTarget(run.run_id):
+            open_log()
+        else:
+            app.go_to(alert.target)
+
+    app.push_screen(AlertsScreen((*own, *(alert for alert in app.alerts if alert.text not in told))), follow)
 
 
 def tabulate(data: RunData, panel: Panel, drawn: Sequence[DrawnLine], axis: str) -> Table | None:

@@ -9,7 +9,7 @@ import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -20,18 +20,43 @@ from textual.widgets import Static
 from cream_tui.filtering.grammar import Vocabulary
 from cream_tui.readers.run_records import RunRecord, build_vocabulary
 from cream_tui.readers.run_tables import RunTable, RunTableReader
-from cream_tui.screens import run_actions
+from cream_tui.readers.study_records import StudyRecord
+from cream_tui.screens import run_actions, study_actions
 from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.stores import format_command
 from cream_tui.targets import LaunchTarget, RunsTarget, RunTarget, Target
 from cream_tui.views.run_columns import COLUMNS, LEGEND, build_cells
-from cream_tui.views.runs import GroupRow, RunList, RunRow
+from cream_tui.views.run_rows import Row, RunRow, StudyLine
+from cream_tui.views.runs import RunList
 from cream_tui.widgets.filter_bar import FilterBar
 from cream_tui.widgets.row_table import RowTable
 from cream_tui.widgets.run_close_up import RunCloseUp
 
 _EXAMPLE = 'method:cream beta<=1 tag:x accuracy>70% -state:failed age<2d has:note "words" (a or b)'
-_WITHOUT_RUNS = frozenset({"new", "demo", "back"})
+_WITHOUT_RUNS = frozenset({"new", "sweep", "demo", "back"})
+
+_BINDINGS: list[BindingType] = [
+    Binding("enter", "open", "Open", id="runs.open"),
+    Binding("enter,D", "demo", "Start the demo", id="runs.demo"),
+    Binding("space", "select", "Select", id="runs.select"),
+    Binding("slash", "filter", "Filter", id="runs.filter"),
+    Binding("g", "group", "Group", id="runs.group"),
+    Binding("s", "sort_next", "Sort", id="runs.sort"),
+    Binding("S", "reverse", "Reverse the order", show=False, id="runs.reverse"),
+    Binding("n", "new", "New", id="runs.new"),
+    Binding("c", "compare", "Compare", id="runs.compare"),
+    Binding("x", "stop", "Stop", id="runs.stop"),
+    Binding("w", "sweep", "New study: methods × seeds from one file", show=False, id="runs.sweep"),
+    Binding("N", "new_from", "New run with the settings of this one", show=False, id="runs.new_from"),
+    Binding("R", "resume", "Resume", show=False, id="runs.resume"),
+    Binding("F", "fork", "Fork from one of its models", show=False, id="runs.fork"),
+    Binding("d", "delete", "Delete", show=False, id="runs.delete"),
+    Binding("p", "pin", "Pin as baseline, or unpin", show=False, id="runs.pin"),
+    Binding("number_sign", "tags", "Edit tags", show=False, id="runs.tags"),
+    Binding("e", "note", "Edit the note", show=False, id="runs.note"),
+    Binding("ctrl+a", "select_all", "Select all that the filter leaves", show=False, id="runs.select_all"),
+    Binding("v", "side", "Show or hide the side pane", show=False, id="runs.side"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +73,8 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
     MODE = "runs"
     HELP = (
         "Every run of the store, the newest first. The list is live; runs go on when you leave.\n"
+        "A study is one row: enter unfolds it into arms, with means over their seeds, and an arm into its runs; stop, "
+        "resume, delete and compare on it mean the whole study.\n"
         f"{LEGEND}. acc %: accuracy of the newest model; C: mean confidence in the labels of its newest pairs; tau and "
         "anchor: how far its ranking agrees with that of the previous model and of the base model; label %: labels "
         "known to be right. * a likelihood of M0 stands in for the previous model.\n"
@@ -55,27 +82,7 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         "parentheses. Keys are columns, settings (beta, training.beta) and metrics (loss)."
     )
     CSS_PATH = "runs.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Open", id="runs.open"),
-        Binding("enter,D", "demo", "Start the demo", id="runs.demo"),
-        Binding("space", "select", "Select", id="runs.select"),
-        Binding("slash", "filter", "Filter", id="runs.filter"),
-        Binding("g", "group", "Group", id="runs.group"),
-        Binding("s", "sort_next", "Sort", id="runs.sort"),
-        Binding("S", "reverse", "Reverse the order", show=False, id="runs.reverse"),
-        Binding("n", "new", "New", id="runs.new"),
-        Binding("c", "compare", "Compare", id="runs.compare"),
-        Binding("x", "stop", "Stop", id="runs.stop"),
-        Binding("N", "new_from", "New run with the settings of this one", show=False, id="runs.new_from"),
-        Binding("R", "resume", "Resume", show=False, id="runs.resume"),
-        Binding("F", "fork", "Fork from one of its models", show=False, id="runs.fork"),
-        Binding("d", "delete", "Delete", show=False, id="runs.delete"),
-        Binding("p", "pin", "Pin as baseline, or unpin", show=False, id="runs.pin"),
-        Binding("number_sign", "tags", "Edit tags", show=False, id="runs.tags"),
-        Binding("e", "note", "Edit the note", show=False, id="runs.note"),
-        Binding("ctrl+a", "select_all", "Select all that the filter leaves", show=False, id="runs.select_all"),
-        Binding("v", "side", "Show or hide the side pane", show=False, id="runs.side"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = _BINDINGS
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,16 +115,16 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
             self._with_facts = True
 
     def on_screen_resume(self) -> None:
-        """Go to the run that another screen showed meanwhile."""
+        """Go to the run that another screen showed meanwhile, or to the folded study that has it."""
         if self.cream.current_run_id is not None:
-            self.table.put_cursor(self.cream.current_run_id)
+            self.table.put_cursor(self.list.find_place(self.cream.current_run_id))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Where there is no run, there is only the demo to start and a run to write."""
         if action == "demo":
-            return not self.list.records
+            return self.list.is_empty
         is_own = action in {binding.action for binding in self.BINDINGS if isinstance(binding, Binding)}
-        return bool(self.list.records) or not is_own or action in _WITHOUT_RUNS
+        return not self.list.is_empty or not is_own or action in _WITHOUT_RUNS
 
     def want(self) -> RunsWant:
         """The runs, with what filter, order and groups need."""
@@ -141,20 +148,24 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         self.update()
 
     def open_target(self, target: Target) -> None:
-        """A filter that somebody named."""
-        if isinstance(target, RunsTarget) and target.filter_text is not None:
+        """A filter or a study that somebody named."""
+        if not isinstance(target, RunsTarget):
+            return
+        if target.filter_text is not None:
             self.list.set_filter(target.filter_text)
-            if self.is_mounted:
-                self.filter_bar.set_text(target.filter_text)
-                self.update()
+        if target.study_id is not None:
+            self.table.put_cursor(self.list.show_study(target.study_id))
+        if self.is_mounted:
+            self.filter_bar.set_text(self.list.filter_text)
+            self.update()
 
     def get_command(self) -> str | None:
         """`ls` with the same filter, order and groups."""
         return self.list.describe_command()
 
     def get_copy(self) -> Copied | None:
-        """Names of the chosen runs."""
-        names = [shlex.quote(record.run.name) for record in self.chosen]
+        """Names of the chosen runs, or of the study under the cursor."""
+        names = [shlex.quote(name) for name in run_actions.list_names(self)]
         return Copied(" ".join(names), "the name" if len(names) == 1 else f"{len(names)} names") if names else None
 
     def get_table(self) -> Table | None:
@@ -179,7 +190,7 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
 
     def update(self) -> None:
         """Draw what has changed."""
-        is_empty = not self.list.records
+        is_empty = self.list.is_empty
         if is_empty != self._is_empty:
             self._is_empty = is_empty
             self.set_class(is_empty, "-empty")
@@ -233,12 +244,12 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         self.sort_by(self.list.sort_key)
 
     def action_select(self) -> None:
-        """Select the row under the cursor, of a group all runs, and go on to the next one."""
-        row = self.table.cursor_row
+        """Select the row under the cursor, of a group, a study or an arm all runs, and go on to the next one."""
+        row = self.row
         if isinstance(row, RunRow):
             self.list.toggle([row.key])
-        elif isinstance(row, GroupRow):
-            self.list.toggle(record.run.run_id for record in row.group.runs)
+        elif row is not None and row.runs:
+            self.list.toggle(record.run.run_id for record in row.runs)
         self.update()
         self.table.action_move(1)
 
@@ -300,24 +311,33 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
     # What is done to runs -------------------------------------------------------------------------------------------
 
     @property
+    def row(self) -> Row | None:
+        """The row under the cursor."""
+        return cast("Row | None", self.table.cursor_row)
+
+    @property
     def chosen(self) -> list[RunRecord]:
-        """The selected runs, else the one under the cursor."""
-        return self.list.list_chosen(self.table.cursor_key)
+        """The selected runs, else the one under the cursor, or those of the study or the arm."""
+        return self.list.list_chosen(self.row)
+
+    @property
+    def study(self) -> StudyRecord | None:
+        """The study under the cursor, unless runs are selected: what is done is then done to the whole of it."""
+        return self.row.study if isinstance(self.row, StudyLine) and not self.list.selected else None
 
     @property
     def under_cursor(self) -> RunRecord | None:
         """The run under the cursor."""
-        row = self.table.cursor_row
-        return row.record if isinstance(row, RunRow) else None
+        return self.row.record if isinstance(self.row, RunRow) else None
 
     def action_open(self) -> None:
-        """Open the run; fold or unfold the group."""
-        row = self.table.cursor_row
-        if isinstance(row, GroupRow):
+        """Open the run; fold or unfold the group, the study or the arm."""
+        row = self.row
+        if isinstance(row, RunRow):
+            self.cream.go_to(RunTarget(row.key))
+        elif row is not None:
             self.list.toggle_fold(row.key)
             self.update()
-        elif isinstance(row, RunRow):
-            self.cream.go_to(RunTarget(row.key))
 
     def action_new(self) -> None:
         """Write a run."""
@@ -327,6 +347,10 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         """Write a run that begins with the settings of this one."""
         if self.under_cursor is not None:
             self.cream.go_to(LaunchTarget(source_run_id=self.under_cursor.run.run_id))
+
+    def action_sweep(self) -> None:
+        """Choose a study to start."""
+        study_actions.choose_study(self.cream)
 
     action_demo = run_actions.start_demo
     action_compare = run_actions.compare
@@ -352,6 +376,8 @@ def tell_start(has_demo_started: bool, store_option: str | None) -> Content:
         " start the demo: two short runs, nothing to download\n",
         ("  n     ", "$primary bold"),
         " write a run of your own\n",
+        ("  w     ", "$primary bold"),
+        " run a study: several methods and seeds from one file\n",
         ("  ?     ", "$primary bold"),
         " all keys\n\n",
         ("The same from a shell:  ", "$foreground 60%"),

@@ -1,4 +1,4 @@
-"""The command palette: every action of the screen with its key, every run, every metric of the run in front.
+"""The command palette: every action of the screen with its key, every run and study, every metric of the run in front.
 
 Knows bindings and the store's runs. Must not know what an action does.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from textual.await_complete import AwaitComplete
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
@@ -16,13 +16,14 @@ from textual.css.styles import RenderStyles
 from textual.screen import Screen
 
 from cream_tui.shell.themes import THEME_NAMES
-from cream_tui.targets import RunTarget
+from cream_tui.targets import RunsTarget, RunTarget
 from cream_tui.text import make_visible
 
 if TYPE_CHECKING:
     from cream_tui.app import CreamApp
 
 _MOST_RUNS = 50
+Entry: TypeAlias = tuple[str, str, str]
 
 
 class Palette(CommandPalette):
@@ -76,13 +77,20 @@ class ActionsProvider(Provider):
 
 
 class RunsProvider(Provider):
-    """Runs by name, id and tag."""
+    """Runs by name, id and tag, and studies by name."""
 
     async def search(self, query: str) -> Hits:
         """Runs that match, the newest first among equals."""
         matcher = self.matcher(query)
         n_found = 0
-        for run_id, name, detail in await self._read():
+        runs, studies = await self._read()
+        for study_id, name, detail in studies:
+            title = f"Study {make_visible(name)}"
+            score = max(matcher.match(title), matcher.match(study_id))
+            if score > 0:
+                go = partial(cast("CreamApp", self.app).go_to, RunsTarget(study_id=study_id))
+                yield Hit(score, _as_text(title), go, text=title, help=_as_text(detail))
+        for run_id, name, detail in runs:
             title = f"Run {make_visible(name)}"
             score = max(matcher.match(title), matcher.match(f"{run_id} {detail}"))
             if score > 0 and n_found < _MOST_RUNS:
@@ -90,10 +98,10 @@ class RunsProvider(Provider):
                 go = partial(cast("CreamApp", self.app).go_to, RunTarget(run_id))
                 yield Hit(score, _as_text(title), go, text=title, help=_as_text(make_visible(detail)))
 
-    async def _read(self) -> list[tuple[str, str, str]]:
+    async def _read(self) -> tuple[list[Entry], list[Entry]]:
         from asyncio import to_thread
 
-        return await to_thread(read_run_entries, cast("CreamApp", self.app))
+        return await to_thread(read_entries, cast("CreamApp", self.app))
 
 
 class SettingsProvider(Provider):
@@ -135,23 +143,27 @@ class ScreenProvider(Provider):
                 yield Hit(score, _as_text(title), run, text=title, help=_as_text(make_visible(detail)))
 
 
-def read_run_entries(app: CreamApp) -> list[tuple[str, str, str]]:
-    """Id, name and a few facts of every run, the newest first; empty where the store cannot be read."""
+def read_entries(app: CreamApp) -> tuple[list[Entry], list[Entry]]:
+    """Id, name and a few facts of every run and every study, the newest first; none where the store cannot be read."""
     from db.errors import StoreError
     from db.reading import fetch_rows
+    from db.studies import count_study_runs
 
     try:
         with app.reader() as connection:
             if connection is None:
-                return []
+                return [], []
+            studies = list(reversed(count_study_runs(connection)))
             rows = fetch_rows(
                 connection,
                 "SELECT r.run_id, r.name, r.method, r.seed, r.state, group_concat(t.tag, ' ') AS tags FROM run r "
                 "LEFT JOIN run_tag t ON t.run_id = r.run_id GROUP BY r.run_id ORDER BY r.created_at DESC",
             )
     except StoreError:
-        return []
-    return [(r[0], r[1], f"{r[2]}, seed {r[3]}, {r[4]}" + (f", {r[5]}" if r[5] else "")) for r in rows]
+        return [], []
+    counts = [(s.study_id, s.name, f"{s.n_done} of {s.n_runs} runs done") for s in studies]
+    runs = [(r[0], r[1], f"{r[2]}, seed {r[3]}, {r[4]}" + (f", {r[5]}" if r[5] else "")) for r in rows]
+    return runs, counts
 
 
 def _as_text(title: str) -> Any:

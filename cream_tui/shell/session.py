@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from cream_tui.targets import PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.targets import HealthTarget, PairsTarget, RunsTarget, RunTarget, Target
 from db.errors import StoreError
 from db.reading import fetch_rows, open_reader
 
@@ -49,6 +49,8 @@ def restore_target(root: Path, view: Mapping[str, Any]) -> Target:
                 return RunTarget(run_id)
             case "pairs":
                 return PairsTarget(run_id)
+            case "health":
+                return HealthTarget(run_id)
     return RunsTarget()
 
 

@@ -14,13 +14,15 @@ from pathlib import Path
 from textual.message import Message
 
 from cream_tui.shell.notices import RunState, StoreChanged, StoreFault
+from cream_tui.shell.warning_watch import WarningWatch
 from cream_tui.shell.watcher import FileIdentity, Watcher, describe_gone, identify_file
 from db.paths import StorePaths
 from db.reading import fetch_rows, open_reader
+from db.studies import StudyCount, count_study_runs, read_studies_of_runs
 
 
 class StoreLink:
-    """Lends readers to threads and posts StoreChanged and StoreFault."""
+    """Lends readers to threads and posts StoreChanged, WarningsFound and StoreFault."""
 
     def __init__(self, root: Path, post: Callable[[Message], None]) -> None:
         self._root = root
@@ -30,6 +32,7 @@ class StoreLink:
         self._free: list[sqlite3.Connection] = []
         self._file: FileIdentity | None = None  # that the free connections have open
         self._is_open = True
+        self._warnings = WarningWatch()
         self._watcher = Watcher(root, self._notice_change, lambda fault: post(StoreFault(fault)))
 
     def start(self) -> None:
@@ -80,14 +83,20 @@ class StoreLink:
             connection.close()
 
     def _notice_change(self) -> None:
-        """In the watcher's thread: read the states of all runs and tell the app.
+        """In the watcher's thread: read the states of all runs and tell the app, then what newly warns in them.
 
         Raises:
             StoreError: The store cannot be read.
         """
         states: dict[str, RunState] | None = None
+        studies: list[StudyCount] = []
         with self.borrow() as connection:
             if connection is not None:
                 rows = fetch_rows(connection, "SELECT run_id, name, state, error FROM run")
-                states = {row[0]: RunState(row[1], row[2], row[3]) for row in rows}
-        self._post(StoreChanged(states))
+                members = read_studies_of_runs(connection)
+                states = {row[0]: RunState(row[1], row[2], row[3], members.get(row[0])) for row in rows}
+                studies = count_study_runs(connection)
+            self._post(StoreChanged(states, studies))
+            if connection is not None and states is not None:
+                for found in self._warnings.look(connection, states):
+                    self._post(found)

@@ -48,11 +48,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class RowCells:
-    """A row: a cell for each column, and a label that covers the columns before ``label_end``."""
+    """A row: a cell for each column, and a label that covers the columns from ``label_start`` up to ``label_end``."""
 
     cells: tuple[Cell, ...]
     label: Cell | None = None
     label_end: str = ""
+    label_start: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class RankRow:
     Attributes:
         current, current_rank: by the current model's implicit reward, or by what ranks where that is another reward.
         role: chosen, rejected or nothing.
+        is_policy: False for a response of M1, which is there only to be rejected and has no place.
         same_as: the letter of an earlier response with the same tokens.
     """
 
@@ -40,6 +41,7 @@ class RankRow:
     correct: bool | None
     n_tokens: int | None
     same_as: str | None
+    is_policy: bool = True
 
 
 def name_response(k: int) -> str:
@@ -64,9 +66,9 @@ def name_ranker(detail: PairDetail) -> str:
 
 
 def build_rank_rows(detail: PairDetail) -> list[RankRow]:
-    """The responses by k; places are counted over distinct responses, as tau counts them."""
+    """The responses by k; places are counted over the policy's distinct responses, as tau counts them."""
     now = "reward" if is_ranked_otherwise(detail) else "current"
-    distinct = [response for response in detail.responses if response.item == response.k]
+    distinct = [response for response in detail.responses if response.item == response.k and response.is_policy]
     ranks = {
         name: dict(
             zip(
@@ -83,14 +85,15 @@ def build_rank_rows(detail: PairDetail) -> list[RankRow]:
             letter=name_response(response.k),
             k=response.k,
             role=roles.get(response.k, ""),
-            current_rank=ranks[now][response.item],
-            previous_rank=ranks["previous"][response.item],
+            current_rank=ranks[now].get(response.item),
+            previous_rank=ranks["previous"].get(response.item),
             current=getattr(response, now),
             previous=response.previous,
             anchor=response.anchor,
             correct=response.correct,
             n_tokens=response.n_tokens,
             same_as=None if response.item == response.k else name_response(response.item),
+            is_policy=response.is_policy,
         )
         for response in detail.responses
     ]

@@ -5,12 +5,15 @@ Pure: rows in, texts and style names out. Foreign texts (names, tags, settings) 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cream_tui.result_table import STAND_IN_ITERATION
 from cream_tui.styles import RUN_MARKS
 from cream_tui.text import make_visible
 from cream_tui.units import MISSING, format_left, format_number, format_percent, format_short_age, format_signed
 from cream_tui.views.columns import Cell, Column, RowCells
-from cream_tui.views.runs import GroupRow, Row, RunRow
+from cream_tui.views.run_rows import ArmRow, GroupRow, Row, RunRow, StudyLine
+from cream_tui.views.studies import find_arm_state, tell_counts, tell_size
 
 _WORDS = {
     "running": "run",
@@ -19,6 +22,7 @@ _WORDS = {
     "stopped": "stop",
     "queued": "queue",
     "stale": "stale",
+    "waiting": "to go",
 }
 STATE_STYLES = {"running": "live", "done": "good", "failed": "bad", "stopped": "warn", "stale": "bad", "queued": "dim"}
 _BAR_WIDTH = 6
@@ -54,7 +58,15 @@ _MEANS = {
 
 def build_cells(row: Row) -> RowCells:
     """The cells of a row, one for each column."""
-    return _build_group_cells(row) if isinstance(row, GroupRow) else _build_run_cells(row)
+    match row:
+        case StudyLine():
+            return _build_study_cells(row)
+        case ArmRow():
+            return _build_arm_cells(row)
+        case GroupRow():
+            return _build_group_cells(row)
+        case RunRow():
+            return _build_run_cells(row)
 
 
 def name_group(row: GroupRow) -> str:
@@ -91,19 +103,18 @@ def _build_run_cells(row: RunRow) -> RowCells:
     )
     mark_style = "accent" if row.is_selected or run.is_baseline else "warn"
     name = make_visible(run.name)
-    is_done = record.state == "done"
     left = "" if row.left_s is None else format_left(row.left_s)
     has_stand_in = run.tau_iteration == STAND_IN_ITERATION and run.tau_previous is not None
     return RowCells(
         (
             Cell(marks, mark_style),
-            Cell(describe_state(record.state), STATE_STYLES.get(record.state, "")),
-            Cell(f"  {name}" if row.is_indented else name, "bold" if run.is_baseline else ""),
+            _build_state(record.state),
+            Cell("  " * row.depth + name, "bold" if run.is_baseline else ""),
             Cell(make_visible(run.method)),
             Cell(str(run.seed)),
             Cell(describe_model(row)),
-            Cell(f"{int(100 * run.fraction_done)}%", "dim" if is_done else "live" if record.state == "running" else ""),
-            Cell(draw_bar(run.fraction_done), "dim" if is_done else "live"),
+            Cell(f"{int(100 * run.fraction_done)}%", _choose_style(record.state)),
+            Cell(draw_bar(run.fraction_done), "dim" if record.state == "done" else "live"),
             Cell(left),
             Cell(format_percent(run.accuracy)),
             Cell(format_number(run.confidence)),
@@ -118,10 +129,58 @@ def _build_run_cells(row: RunRow) -> RowCells:
 
 def _build_group_cells(row: GroupRow) -> RowCells:
     group = row.group
-    label = f"{'▶' if row.is_folded else '▼'} {name_group(row)} ({len(group.runs)})"
-    cells = []
-    for column in COLUMNS:
-        write = _MEANS.get(column.key)
-        text = "" if write is None else write(group.means.get(column.key))
-        cells.append(Cell(text + " " if column.key == "tau" else text, "group"))
-    return RowCells(tuple(cells), Cell(label, "group"), "accuracy")
+    label = f"{_mark_fold(row.is_folded)} {name_group(row)} ({len(group.runs)})"
+    return RowCells(_place(_write_means(group.means)), Cell(label, "group"), "accuracy")
+
+
+def _build_study_cells(row: StudyLine) -> RowCells:
+    study = row.study
+    words = [f"{_mark_fold(row.is_folded)} {make_visible(study.study.name)}", tell_counts(study.states)]
+    words += [] if study.state == "done" else [f"{int(100 * row.fraction_done)} %"]
+    words += [] if row.left_s is None else [f"{format_left(row.left_s)} left"]
+    cells = _place(
+        {"state": _build_state(study.state), "age": Cell(format_short_age(study.age_s), "dim")},
+        _mark_selection(row.is_selected),
+    )
+    return RowCells(cells, Cell("  ".join([*words, tell_size(study)]), "group"), "age", "name")
+
+
+def _build_arm_cells(row: ArmRow) -> RowCells:
+    state = find_arm_state(row.states)
+    cells = {
+        "state": _build_state(state),
+        "name": Cell(f"  {_mark_fold(row.is_folded)} {make_visible(row.title)}", "group"),
+        "seed": Cell(f"×{len(row.states)}", "group"),
+        "progress": Cell(f"{int(100 * row.fraction_done)}%", _choose_style(state)),
+        **_write_means(row.means),
+    }
+    bar = Cell(draw_bar(row.fraction_done), "dim" if state == "done" else "live")
+    return RowCells(_place(cells, _mark_selection(row.is_selected), bar))
+
+
+def _build_state(state: str) -> Cell:
+    return Cell(describe_state(state), STATE_STYLES.get(state, ""))
+
+
+def _mark_selection(is_selected: bool) -> Cell:
+    return Cell(_SELECTED if is_selected else "", "accent")
+
+
+def _write_means(means: Mapping[str, float]) -> dict[str, Cell]:
+    texts = {key: write(means.get(key)) for key, write in _MEANS.items()}
+    texts["tau"] += " "  # where runs have the mark of a stand-in
+    return {key: Cell(text, "group") for key, text in texts.items()}
+
+
+def _place(cells: Mapping[str, Cell], *unnamed: Cell) -> tuple[Cell, ...]:
+    """The cells in the order of the columns; ``unnamed`` go into the columns without a key: marks, bar, time left."""
+    others = iter(unnamed)
+    return tuple(cells.get(column.key, Cell("")) if column.key else next(others, Cell("")) for column in COLUMNS)
+
+
+def _choose_style(state: str) -> str:
+    return "dim" if state == "done" else "live" if state == "running" else ""
+
+
+def _mark_fold(is_folded: bool) -> str:
+    return "▶" if is_folded else "▼"

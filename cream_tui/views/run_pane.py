@@ -18,7 +18,7 @@ from cream_tui.text import make_visible
 from cream_tui.units import format_compact, format_left, format_number, format_percent, format_signed
 from cream_tui.views.columns import Cell, cut_middle
 from cream_tui.views.run_columns import STATE_STYLES, describe_model
-from cream_tui.views.runs import GroupRow, RunRow
+from cream_tui.views.run_rows import GroupRow, RunRow
 
 if TYPE_CHECKING:
     from cream_tui.readers.run_details import RunDetail

@@ -1,4 +1,4 @@
-"""What the list of runs shows and what a person chose there: filter, order, groups, folds, selection, pending edits.
+"""What the list of runs shows and what a person chose there: filter, order, groups, folds, selection.
 
 Pure: tables of records in, rows and cells out; no store, no Textual.
 """
@@ -9,13 +9,11 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from cream_tui.filtering.grammar import FilterError
 from cream_tui.filtering.runs import (
     Predicate,
-    RunGroup,
     compile_run_filter,
     find_key,
     group_runs,
@@ -23,56 +21,18 @@ from cream_tui.filtering.runs import (
     name_other_keys,
     sort_runs,
 )
-from cream_tui.readers.run_records import RUN_FIELDS, RunFacts, RunRecord, Value, build_vocabulary, read_value
+from cream_tui.readers.run_records import RUN_FIELDS, RunFacts, RunRecord, Value, build_vocabulary, has_mean, read_value
 from cream_tui.readers.run_tables import RunTable
+from cream_tui.readers.study_records import StudyRecord
+from cream_tui.views.folds import Folds
+from cream_tui.views.run_edits import Edit, PendingEdits
+from cream_tui.views.run_rows import Arrangement, GroupRow, Row, RunRow, arrange_groups, key_study
+from cream_tui.views.studies import arrange_studies
 from engine.errors import ConfigError
 
-# A pending edit that no reading has confirmed for so long was undone by somebody else.
-_EDIT_LASTS_S = 5.0
 NEWEST_FIRST = "age"
 _GREATEST_FIRST = frozenset({"progress", *(run_field.key.name for run_field in RUN_FIELDS if run_field.has_mean)})
 FIELD_NAMES = tuple(run_field.key.name for run_field in RUN_FIELDS)
-
-
-@dataclass(frozen=True, slots=True)
-class GroupRow:
-    """The head of a group: its values, how many runs it has, their means."""
-
-    group: RunGroup
-    is_folded: bool
-
-    @property
-    def key(self) -> str:
-        """What tells it from all other rows."""
-        return "group " + "\x00".join(f"{name}={value}" for name, value in self.group.values)
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run, with how it stands in the list."""
-
-    record: RunRecord
-    is_selected: bool
-    left_s: float | None
-    is_indented: bool
-
-    @property
-    def key(self) -> str:
-        """Its id."""
-        return self.record.run.run_id
-
-
-Row: TypeAlias = GroupRow | RunRow
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """What a person changed and no reading has shown yet; None: as it was read."""
-
-    at: float
-    tags: tuple[str, ...] | None = None
-    note: str | None = None
-    is_baseline: bool | None = None
 
 
 class RunList:
@@ -90,11 +50,16 @@ class RunList:
         self.selected: set[str] = set()
         self.rows: list[Row] = []
         self.matching: list[RunRecord] = []
+        self.studies: tuple[StudyRecord, ...] = ()
         self._left_s: Mapping[str, float] = {}
-        self._read_at = 0.0
-        self._folded: set[str] = set()
-        self._edits: dict[str, Edit] = {}
+        self._folds = Folds()
+        self._edits = PendingEdits()
         self._matches: Predicate | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show: no run, and no study that has yet to start one."""
+        return not self.records and not self.studies
 
     @property
     def other_keys(self) -> tuple[str, ...]:
@@ -123,9 +88,9 @@ class RunList:
 
     def take(self, table: RunTable) -> None:
         """Show what was read; what a person changed meanwhile stays until a reading shows it."""
-        self._read_at = table.read_at
-        self._edits = {run_id: edit for run_id, edit in self._edits.items() if table.read_at - edit.at < _EDIT_LASTS_S}
-        self.records = tuple(self._apply_edit(record) for record in table.records)
+        self._edits.expire(table.read_at)
+        self.records = self._edits.apply(table.records)
+        self.studies = table.studies
         if table.facts.settings is not None or self.facts.settings is None:
             self.facts = table.facts
         self._left_s = table.left_s
@@ -134,21 +99,13 @@ class RunList:
 
     def edit(self, run_ids: Collection[str], edit: Edit) -> None:
         """Show a change before the store has it."""
-        for run_id in run_ids:
-            former = self._edits.get(run_id, Edit(edit.at))
-            self._edits[run_id] = Edit(
-                edit.at,
-                former.tags if edit.tags is None else edit.tags,
-                former.note if edit.note is None else edit.note,
-                former.is_baseline if edit.is_baseline is None else edit.is_baseline,
-            )
-        self.records = tuple(self._apply_edit(record) for record in self.records)
+        self._edits.add(run_ids, edit)
+        self.records = self._edits.apply(self.records)
         self.arrange()
 
     def forget_edits(self, run_ids: Collection[str]) -> None:
         """Take changes back that could not be written; the next reading shows what is true."""
-        for run_id in run_ids:
-            self._edits.pop(run_id, None)
+        self._edits.forget(run_ids)
 
     def set_filter(self, text: str) -> bool:
         """Filter by this; a term without meaning is left out and told. Whether there is none such.
@@ -192,13 +149,22 @@ class RunList:
             ConfigError: there is no such key.
         """
         self.group_keys = tuple(dict.fromkeys(find_key(name, self.facts).name for name in names))
-        self._folded = set()
+        self._folds.forget_groups()
         self.arrange()
 
     def toggle_fold(self, key: str) -> None:
-        """Fold or unfold a group."""
-        self._folded ^= {key}
+        """Fold or unfold a group, a study or an arm."""
+        self._folds.toggle(key)
         self.arrange()
+
+    def show_study(self, study_id: str) -> str:
+        """Leave groups and filter, unfold the study, and return the key of its row."""
+        key = key_study(study_id)
+        self.group_keys = ()
+        self.set_filter("")
+        self._folds.unfold(key)
+        self.arrange()
+        return key
 
     def toggle(self, run_ids: Iterable[str]) -> None:
         """Select these runs, or none of them where all are selected."""
@@ -219,13 +185,22 @@ class RunList:
         """The run of this id."""
         return next((record for record in self.records if record.run.run_id == run_id), None)
 
-    def list_chosen(self, key: str | None) -> list[RunRecord]:
-        """The selected runs in the order of the list; without any, the one under the cursor."""
+    def find_place(self, run_id: str) -> str:
+        """The key of the row that shows a run: its own, or that of the folded head above it."""
+        heads = [row for row in self.rows if not isinstance(row, RunRow)]
+        if any(row.key == run_id for row in self.rows):
+            return run_id
+        return next((head.key for head in heads[::-1] if any(r.run.run_id == run_id for r in head.runs)), run_id)
+
+    def list_chosen(self, row: Row | None) -> list[RunRecord]:
+        """The selected runs in the order of the list; without any, the run of this row, or all of its study or arm."""
         if self.selected:
-            by_id = {record.run.run_id: record for record in [*self.matching, *self.records]}
+            shown = [r for line in self.rows for r in ([line.record] if isinstance(line, RunRow) else line.runs)]
+            by_id = {record.run.run_id: record for record in [*shown, *self.records]}
             return [record for run_id, record in by_id.items() if run_id in self.selected]
-        found = self.find(key)
-        return [] if found is None else [found]
+        if isinstance(row, RunRow):
+            return [row.record]
+        return [] if row is None or isinstance(row, GroupRow) else list(row.runs)
 
     def list_values(self) -> dict[str, list[str]]:
         """Values that completion offers, by key."""
@@ -282,6 +257,8 @@ class RunList:
         """Groups and how many runs are shown of how many."""
         n_all, n_shown = len(self.records), len(self.matching)
         parts = [f"by {', '.join(key.rpartition('.')[2] for key in self.group_keys)}"] if self.group_keys else []
+        if self.studies and not self.group_keys:
+            parts.append("1 study" if len(self.studies) == 1 else f"{len(self.studies)} studies")
         parts.append(f"{n_shown} of {n_all}" if n_shown != n_all else f"{n_all} run{'' if n_all == 1 else 's'}")
         return "   ".join(parts)
 
@@ -304,8 +281,9 @@ class RunList:
         return tuple(keys), rows
 
     def save(self) -> dict[str, Any]:
-        """Filter, order and groups, as JSON."""
+        """Filter, order, groups and unfolded studies, as JSON."""
         return {
+            "unfolded": self._folds.save(),
             "filter": self.filter_text,
             "sort": self.sort_key,
             "descending": self.is_descending,
@@ -314,29 +292,36 @@ class RunList:
 
     def restore(self, view: Mapping[str, Any]) -> None:
         """Take up what was saved; what does not fit is left out."""
-        filter_text, sort, group = view.get("filter"), view.get("sort"), view.get("group")
+        filter_text, sort, group, unfolded = (view.get(name) for name in ("filter", "sort", "group", "unfolded"))
         if isinstance(sort, str) and sort:
             self.sort_key = sort
         self.is_descending = view.get("descending") is True
         if isinstance(group, list) and all(isinstance(key, str) for key in group):
             self.group_keys = tuple(group)
+        self._folds.restore(unfolded)
         if isinstance(filter_text, str):
             self.set_filter(filter_text)
 
     def arrange(self) -> None:
         """Build the rows anew from what is known."""
-        records = self.matching = self._list_matching()
-        rows: list[Row] = []
-        if not self.group_keys:
-            self.rows = [self._build_row(record, is_indented=False) for record in records]
-            return
-        for group in group_runs(records, self.group_keys, self.facts):
-            head = GroupRow(group, is_folded=False)
-            head = replace(head, is_folded=head.key in self._folded)
-            rows.append(head)
-            if not head.is_folded:
-                rows += [self._build_row(record, is_indented=True) for record in group.runs]
-        self.rows = rows
+        self.matching = self._list_matching()
+        self._folds.is_filtered = bool(self.filter_text.strip()) and self._matches is not None
+        groups = group_runs(self.matching, self.group_keys, self.facts) if self.group_keys else []
+        self.rows = arrange_groups(groups, self._look()) if self.group_keys else arrange_studies(self._look())
+
+    def _look(self) -> Arrangement:
+        return Arrangement(
+            self.matching,
+            {record.run.run_id: record for record in self.records},
+            self.studies,
+            self.selected,
+            self._left_s,
+            has_own_order=self.sort_key == NEWEST_FIRST,
+            mean_key=self.sort_key if has_mean(self.sort_key) else None,
+            is_descending=self.is_descending,
+            is_filtered=self._folds.is_filtered,
+            is_folded=self._folds.is_folded,
+        )
 
     def _list_matching(self) -> list[RunRecord]:
         matches = self._matches
@@ -344,21 +329,6 @@ class RunList:
         if self.sort_key == NEWEST_FIRST:  # that is the order in which they are read
             return records[::-1] if self.is_descending else records
         return sort_runs(records, self.sort_key, self.facts, descending=self.is_descending)
-
-    def _build_row(self, record: RunRecord, *, is_indented: bool) -> RunRow:
-        run_id = record.run.run_id
-        return RunRow(record, run_id in self.selected, self._left_s.get(run_id), is_indented)
-
-    def _apply_edit(self, record: RunRecord) -> RunRecord:
-        edit = self._edits.get(record.run.run_id)
-        if edit is None:
-            return record
-        changes: dict[str, Any] = {
-            name: value
-            for name, value in (("tags", edit.tags), ("note", edit.note), ("is_baseline", edit.is_baseline))
-            if value is not None
-        }
-        return replace(record, run=replace(record.run, **changes))
 
 
 def _as_plain(value: Value) -> Any:

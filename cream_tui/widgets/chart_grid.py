@@ -22,6 +22,7 @@ from cream_tui.views.pages import Pages
 from cream_tui.views.panels import (
     HISTOGRAMS,
     DrawnLine,
+    Key,
     Panel,
     draw_panel,
     find_pair_iteration,
@@ -113,6 +114,11 @@ class ChartGrid(Vertical):
         if key in self.panels:
             self._turn(self.pages.show(key))
             self._cells[key].focus()
+
+    def find_panel(self, metric: Key) -> str | None:
+        """The first panel that is drawn from a metric, or that has its name: an accuracy is drawn task by task."""
+        found = (panel.key for panel in self.panels.values() if metric in panel.needed)
+        return next(found, metric[1] if metric[1] in self.panels else None)
 
     def focus_panel(self) -> None:
         """Give the focus to the first panel in sight."""

@@ -210,7 +210,8 @@ def build_rank_table(rows: Sequence[RankRow], detail: PairDetail) -> Content:
     for row in rows:
         style = {"chosen": "$success bold", "rejected": "$error bold"}.get(row.role, "")
         rank_style = style if row.current_rank == row.previous_rank or row.previous_rank is None else "$warning"
-        note = f"= {row.same_as}" if row.same_as else row.role
+        notes = (f"= {row.same_as}" if row.same_as else row.role, "" if row.is_policy else "of M1")
+        note = ", ".join(filter(None, notes))
         n_tokens = MISSING if row.n_tokens is None else row.n_tokens
         lines.append(
             Content.assemble(
@@ -246,6 +247,8 @@ def build_responses(detail: PairDetail, rows: Sequence[RankRow], look: Look) -> 
             head.append((", cut at the token limit", DIM))
         if row.same_as is not None:
             head.append((f", the same as {row.same_as}", DIM))
+        if not row.is_policy and not look.is_blind:
+            head.append((", of M1", DIM))
         if not look.is_blind:
             role_style = {"chosen": "$success bold", "rejected": "$error bold"}.get(row.role, "")
             head += [(f"  {row.role}", role_style)] if row.role else []

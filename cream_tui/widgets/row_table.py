@@ -267,13 +267,18 @@ class RowTable(ScrollView, can_focus=True):
 
     def _build_row(self, row: RowCells) -> Spans:
         places = self._lay_out()
+        if row.label is None:
+            return self._build_cell_spans(row, places)
+        ends = {self._columns[place.index].key: place.x for place in places}
+        start, end = ends.get(row.label_start, 0), ends.get(row.label_end, self._width - _GUTTER)
+        text = cut(row.label.text, max(0, end - start - GAP))
+        label = (text + " " * (end - start - measure(text)), row.label.style)
+        before = [place for place in places if place.x < start]
+        after = [place for place in places if place.x >= end]
+        return (*self._build_cell_spans(row, before), label, *self._build_cell_spans(row, after))
+
+    def _build_cell_spans(self, row: RowCells, places: Sequence[Place]) -> Spans:
         spans: list[tuple[str, str]] = []
-        if row.label is not None:
-            end = next((place.x for place in places if self._columns[place.index].key == row.label_end), None)
-            room = end if end is not None else self._width - _GUTTER
-            text = cut(row.label.text, max(0, room - GAP))
-            spans.append((text + " " * (room - measure(text)), row.label.style))
-            places = [] if end is None else [place for place in places if place.x >= end]
         for place in places:
             cell: Cell = row.cells[place.index]
             spans.append((fit(cell.text, place.width, self._columns[place.index]) + " " * GAP, cell.style))

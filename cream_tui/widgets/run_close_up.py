@@ -13,7 +13,7 @@ from textual.content import Content
 from cream_tui.text import make_visible
 from cream_tui.views.columns import Cell
 from cream_tui.views.run_pane import build_group_pane, build_run_pane, build_summary
-from cream_tui.views.runs import GroupRow, RunRow
+from cream_tui.views.run_rows import ArmRow, GroupRow, RunRow, StudyLine
 from cream_tui.widgets.line_pane import LinePane
 from db.errors import StoreError
 
@@ -66,6 +66,12 @@ class RunCloseUp(LinePane):
             self._set_title(row.record.run.name)
             self.set_lines(lambda width, height: build_run_pane(row, detail, width, height))
             self.summary.set_lines(lambda width, _: [build_summary(row, detail)])
+        elif isinstance(row, (StudyLine, ArmRow)):
+            from cream_tui.views.study_pane import build_head_pane, build_head_summary  # not before there is a study
+
+            self._set_title(row.title if isinstance(row, ArmRow) else f"study {row.study.study.name}")
+            self.set_lines(lambda width, height: build_head_pane(row, width, height))
+            self.summary.set_lines(lambda width, _: [build_head_summary(row)])
         elif isinstance(row, GroupRow):
             self._set_title("group")
             self.set_lines(lambda width, height: build_group_pane(row))

@@ -16,7 +16,7 @@ from engine.compute.hf_sampler import HFSampler
 from engine.compute.models import load_config, load_generation_config
 from engine.compute.prompts import check_vocabulary, collect_end_token_ids, count_known_tokens
 from engine.compute.ray_pool import PoolSettings
-from engine.compute.training import OptimiserSettings
+from engine.compute.training import OptimiserSettings, PreferenceLoss
 from engine.compute.vllm_sampler import EngineModel, EnginePlaces, VllmSampler
 from engine.config.adapter import AdapterConfig
 from engine.config.run import RunConfig
@@ -169,6 +169,12 @@ def build_optimiser_settings(
         n_processes=n_processes,
         is_on_gpu=is_on_gpu,
     )
+
+
+def build_preference_loss(config: RunConfig) -> PreferenceLoss:
+    """Return what the preference training of a run minimises."""
+    loss = config.method.loss
+    return PreferenceLoss(config.training.beta, kind=loss.kind, kl_weight=loss.kl_weight, nll_weight=loss.nll_weight)
 
 
 def build_adapter_settings(config: AdapterConfig | None) -> AdapterSettings | None:

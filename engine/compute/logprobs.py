@@ -53,9 +53,25 @@ def iterate_sum_logprobs(
         yield bucket, compute_bucket(model, bucket)
 
 
-@torch.inference_mode()
+def compute_response_logprobs(
+    model: PreTrainedModel, sequences: Sequence[TokenSequence], *, batch_tokens: int
+) -> dict[TokenSequence, tuple[float, ...]]:
+    """Return the log-prob of every response token of each distinct sequence, natural log."""
+    found: dict[TokenSequence, tuple[float, ...]] = {}
+    for bucket in plan_buckets(sequences, batch_tokens=batch_tokens):
+        parts = compute_bucket_tokens(model, bucket)
+        found.update(zip(bucket, (tuple(part.tolist()) for part in parts), strict=True))
+    return found
+
+
 def compute_bucket(model: PreTrainedModel, bucket: Sequence[TokenSequence]) -> list[float]:
     """Return the sums of one bucket, from one forward pass."""
+    return [float(part.sum(dtype=torch.float64)) for part in compute_bucket_tokens(model, bucket)]
+
+
+@torch.inference_mode()
+def compute_bucket_tokens(model: PreTrainedModel, bucket: Sequence[TokenSequence]) -> list[torch.Tensor]:
+    """Return the float32 log-probs of each response's tokens, on the CPU, from one forward pass."""
     if any(not sequence.response or not sequence.prompt for sequence in bucket):
         raise ValueError("a log-probability needs at least one prompt and one response token")
     width = max(len(sequence) for sequence in bucket) - 1  # nothing comes after the last token
@@ -72,8 +88,7 @@ def compute_bucket(model: PreTrainedModel, bucket: Sequence[TokenSequence]) -> l
     logits_MV = logits if logits.dim() == 2 else logits[predicts_BT]
     target_M = torch.tensor(targets, device=logits_MV.device)
     lengths = [len(sequence.response) for sequence in bucket]
-    token_logprobs_M = compute_token_logprobs(logits_MV, target_M).cpu()
-    return [float(part.sum(dtype=torch.float64)) for part in torch.split(token_logprobs_M, lengths)]
+    return list(torch.split(compute_token_logprobs(logits_MV, target_M).cpu(), lengths))
 
 
 def compute_token_logprobs(logits_MV: torch.Tensor, target_M: torch.Tensor) -> torch.Tensor:

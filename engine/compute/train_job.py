@@ -21,7 +21,7 @@ from engine.compute.adapters import AdapterSettings, attach_adapter, save_adapte
 from engine.compute.models import load_model, load_tokenizer, save_model
 from engine.compute.train_dpo import train_preference
 from engine.compute.train_sft import train_sft
-from engine.compute.training import OnStep, OptimiserSettings
+from engine.compute.training import OnStep, OptimiserSettings, PreferenceLoss
 from engine.errors import CheckpointError, Interrupted, TrainingError
 from engine.records import PreferencePair, TokenSequence
 
@@ -35,7 +35,7 @@ class TrainJob:
     base_folder, base_name: M0, and what an adapter's config calls it.
     parent_folder: Of the model that training starts from: M0's, another whole one, or an adapter's.
     dtype: Number format of the checkpoint; weights are trained in float32, under autocast where this is a half format.
-    beta: Of preference training; None for SFT.
+    loss: Of preference training; None for SFT.
     work_folder, output_folder: Of the snapshots, and of the trained model.
     """
 
@@ -45,7 +45,7 @@ class TrainJob:
     adapter: AdapterSettings | None
     dtype: str
     settings: OptimiserSettings
-    beta: float | None
+    loss: PreferenceLoss | None
     work_folder: str
     output_folder: str
 
@@ -61,11 +61,13 @@ def write_job(job: TrainJob, examples: Examples, folder: Path) -> None:
 def read_job(folder: Path) -> tuple[TrainJob, Examples]:
     """Return what ``write_job`` wrote."""
     record = json.loads((folder / JOB_FILE).read_text())
-    adapter = record["adapter"]
+    adapter, loss = record["adapter"], record["loss"]
+    if loss is not None:
+        record["loss"] = PreferenceLoss(**loss)
     if adapter is not None:
         record["adapter"] = AdapterSettings(**{**adapter, "targets": tuple(adapter["targets"])})
     job = TrainJob(**{**record, "settings": OptimiserSettings(**record["settings"])})
-    kind = TokenSequence if job.beta is None else PreferencePair
+    kind = TokenSequence if job.loss is None else PreferencePair
     with (folder / EXAMPLES_FILE).open() as file:
         return job, [kind(**_freeze(json.loads(line))) for line in file]
 
@@ -87,10 +89,10 @@ def run_job(job: TrainJob, examples: Examples, *, device: torch.device, on_step:
         "on_step": on_step,
     }
     trainer: Trainer
-    if job.beta is None:
+    if job.loss is None:
         trainer = train_sft(model, tokenizer, examples, **arguments)
     else:
-        trainer = train_preference(model, tokenizer, examples, beta=job.beta, **arguments)
+        trainer = train_preference(model, tokenizer, examples, loss=job.loss, **arguments)
     if job.settings.n_processes > 1 and not _is_sharded(trainer):
         check_equal_weights(model)
     _save(trainer, model, tokenizer, job)

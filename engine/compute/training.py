@@ -32,7 +32,8 @@ MANIFEST = "snapshot.json"
 # Step, number of steps, values, and whether a snapshot follows at once: a resume from it does not report them again.
 OnStep = Callable[[int, int, Mapping[str, float], bool], None]
 
-# Names that trl logs, and what this project calls them. ``rewards/margins`` is beta times the log-ratio difference: z.
+# Names that trl logs, and what this project calls them. Rewards are beta times a log-ratio, margins their
+# difference: z.
 LOGGED = {
     "loss": "loss",
     "grad_norm": "grad_norm",
@@ -40,7 +41,11 @@ LOGGED = {
     "entropy": "entropy",
     "mean_token_accuracy": "token_accuracy",
     "rewards/margins": "z",
+    "rewards/chosen": "chosen_z",
+    "rewards/rejected": "rejected_z",
     "target_z": "target_z",
+    "kl": "kl",
+    "nll": "chosen_nll",
     "logps/chosen": "chosen_logprob",
     "logps/rejected": "rejected_logprob",
 }
@@ -71,6 +76,24 @@ class OptimiserSettings:
     def pass_size(self) -> int:
         """Examples or pairs of one forward pass of one process."""
         return self.batch_size // self.gradient_accumulation_steps // self.n_processes
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceLoss:
+    """What the loss of a pair is made of.
+
+    Attributes:
+        beta: Scale of the log-ratio difference, z.
+        kind: soft_label: -logsigmoid(z) + (1 - C) z. signed: -(2C - 1) logsigmoid(z), for C < 1/2 without a bound.
+        kl_weight: Of KL(policy || dpo_reference) on the tokens of both responses, in nats a response; the pairs need
+            the reference's log-prob of every token.
+        nll_weight: Of the negative log-likelihood of chosen, in nats a token.
+    """
+
+    beta: float
+    kind: str = "soft_label"
+    kl_weight: float = 0.0
+    nll_weight: float = 0.0
 
 
 def build_arguments(settings: OptimiserSettings, *, dtype: str, work_folder: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from engine.config.yaml_loader import load_mapping
 from engine.errors import ConfigError, find_nearest
 
 __all__ = [
+    "Patch",
     "apply_overrides",
     "check_files",
     "compute_config_digest",
@@ -34,10 +36,25 @@ __all__ = [
     "list_shipped_methods",
     "list_shipped_runs",
     "load_method",
+    "load_patched_configs",
     "load_run_config",
     "schema",
 ]
 _METHOD_PARTS = {"name", "scorers", "aggregate", "confidence"}
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Nested settings that win over a file's.
+
+    Attributes:
+        source: Where they were written, for messages.
+        folder: What their relative paths mean first, before the current folder.
+    """
+
+    values: Mapping[str, Any]
+    source: str
+    folder: Path
 
 
 def find_config(name_or_path: str) -> Path:
@@ -89,6 +106,20 @@ def load_run_config(
     path = find_config(name_or_path)
     raw = _load_file(path)
     return _build(raw, str(path), overrides, {"method": method, "seed": seed, "name": name})
+
+
+def load_patched_configs(name_or_path: str, folder: Path, patches: Sequence[Sequence[Patch]]) -> list[RunConfig]:
+    """Return a configuration of one file or shipped name for each list of patches, of which later ones win.
+
+    Args:
+        folder: what a relative path to the file means.
+
+    Raises:
+        ConfigError: as ``load_run_config``; it names the patch that holds the wrong key.
+    """
+    path = _find_config(name_or_path, folder)
+    raw = _load_file(path)
+    return [_build_patched(raw, str(path), given) for given in patches]
 
 
 def apply_overrides(
@@ -209,15 +240,23 @@ def _load_file(path: Path, *, is_parent: bool = False) -> dict[str, Any]:
 
 def _build(raw: dict[str, Any], source: str, overrides: Sequence[str], arguments: dict[str, Any]) -> RunConfig:
     given = {key: value for key, value in arguments.items() if value is not None}
-    patch = resolve_paths(parse_overrides(overrides), Path.cwd())
-    set_keys = set(list_leaves(patch))
+    options = [Patch({key: value}, f"--{key}", Path.cwd()) for key, value in given.items()]
+    return _build_patched(raw, source, [*options, Patch(parse_overrides(overrides), "--set", Path.cwd())])
+
+
+def _build_patched(raw: dict[str, Any], source: str, patches: Sequence[Patch]) -> RunConfig:
+    merged, leaves = raw, []
+    for patch in patches:
+        values = resolve_paths(dict(patch.values), patch.folder)
+        merged = merge(merged, values)
+        leaves += [(leaf, patch.source) for leaf in list_leaves(values)]
 
     def name_source(keys: tuple[str, ...]) -> str:
-        if any(keys[: len(leaf)] == leaf or leaf[: len(keys)] == keys for leaf in set_keys):
-            return "--set"
-        return f"--{keys[0]}" if keys[:1] and keys[0] in given else source
+        for leaf, name in reversed(leaves):
+            if keys[: len(leaf)] == leaf or leaf[: len(keys)] == keys:
+                return name
+        return source
 
-    merged = merge(merge(raw, given), patch)
     method = expand_short_form(merged.get("method"), ("method",))
     if isinstance(method, dict):
         merged = {**merged, "method": _expand_method(method, name_source)}

@@ -1,4 +1,4 @@
-"""What a method is: scorers, aggregate, agreement, confidence. Which methods exist is up to the files."""
+"""What a method is: scorers, aggregate, agreement, confidence, pairs, loss. Which methods exist is up to the files."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.config.scorers import ALL_MODELS, Scorer, Scorers
-from engine.config.section import Fraction, PlainText, Section, refuse
+from engine.config.scorers import ALL_MODELS, VOTES, Scorer, Scorers
+from engine.config.section import Fraction, NotNegative, PlainText, Section, refuse
 
 
 class AggregateConfig(Section):
     """How scores become the one reward that ranks responses."""
 
     kind: Annotated[
-        Literal["single", "mean", "min"],
-        Field(description="single: one scorer as it is; mean, min: over scores standardised per prompt"),
+        Literal["single", "mean", "min", "lcb", "uwo"],
+        Field(
+            description="single: one scorer as it is; the others over scores standardised per prompt: mean, min, "
+            "lcb (mean - k standard deviations), uwo (mean - k variances)"
+        ),
     ]
     scorers: Annotated[Scorers, Field(description="which of the method's scorers enter")]
+    k: Annotated[
+        NotNegative | None, Field(description="weight of the disagreement between scorers; only for kinds lcb and uwo")
+    ] = None
+    length_penalty: Annotated[
+        NotNegative, Field(description="taken off the reward for each response token, in the reward's own unit")
+    ] = 0.0
 
 
 class AgreementConfig(Section):
@@ -36,8 +45,11 @@ class ConfidenceConfig(Section):
     """How C, the probability that chosen beats rejected in the loss, comes about."""
 
     kind: Annotated[
-        Literal["one", "fixed", "mean", "per_prompt"],
-        Field(description="one: C = 1; fixed: `value`; mean: over the iteration's prompts; per_prompt: each its own"),
+        Literal["one", "fixed", "mean", "per_prompt", "votes"],
+        Field(
+            description="one: C = 1; fixed: `value`; mean: over the iteration's prompts; per_prompt: each its own; "
+            "votes: of the chosen answer, as a share of those of both sides"
+        ),
     ]
     value: Annotated[Fraction | None, Field(description="the fixed C, 0..1; only for kind fixed")] = None
     shrinkage: Annotated[
@@ -47,6 +59,43 @@ class ConfidenceConfig(Section):
         Literal["linear", "exact", "clamp"],
         Field(description="tau to C: linear (tau + 1)/2; exact (3 - tau)/(2 (2 - tau)); clamp: linear, at least 1/2"),
     ] = "linear"
+    permuted: Annotated[bool, Field(description="per_prompt only: the same C shuffled over the prompts, a control")] = (
+        False
+    )
+
+
+class PairsConfig(Section):
+    """Which two responses of a prompt become its pair, and which pairs are kept."""
+
+    strategy: Annotated[
+        Literal["max_min", "max_random"],
+        Field(description="rejected is the response of lowest reward, or a random one of lower reward than chosen"),
+    ] = "max_min"
+    rejected: Annotated[
+        Literal["policy", "sft"],
+        Field(description="whose responses rejected is taken from: those of M_t, or as many of M1 to the same prompts"),
+    ] = "policy"
+    min_margin: Annotated[
+        NotNegative, Field(description="pairs with a smaller reward difference are left out; unit of the reward")
+    ] = 0.0
+    min_consistency: Annotated[
+        Fraction, Field(description="pairs whose prompt has a lower consistency rate are left out; needs an agreement")
+    ] = 0.0
+
+
+class LossConfig(Section):
+    """What training minimises on the pairs."""
+
+    kind: Annotated[
+        Literal["soft_label", "signed"],
+        Field(description="soft_label: C DPO + (1 - C) reversed DPO; signed: (2C - 1) DPO"),
+    ] = "soft_label"
+    kl_weight: Annotated[
+        NotNegative, Field(description="weight of KL(policy || dpo_reference) on the tokens of both responses; 0: none")
+    ] = 0.0
+    nll_weight: Annotated[
+        NotNegative, Field(description="weight of the negative log-likelihood of chosen, per token; 0: none")
+    ] = 0.0
 
 
 class MethodConfig(Section):
@@ -59,6 +108,8 @@ class MethodConfig(Section):
         None
     )
     confidence: Annotated[ConfidenceConfig, Field(description="C of each pair")]
+    pairs: Annotated[PairsConfig, Field(description="which responses become a pair")] = PairsConfig()
+    loss: Annotated[LossConfig, Field(description="what training minimises")] = LossConfig()
 
     @model_validator(mode="after")
     def _check_scorers(self) -> MethodConfig:
@@ -74,13 +125,17 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def _check_aggregate(self) -> MethodConfig:
-        scorers = self.aggregate.scorers
-        if self.aggregate.kind == "single" and len(scorers) != 1:
+        aggregate, scorers = self.aggregate, self.aggregate.scorers
+        if aggregate.kind == "single" and len(scorers) != 1:
             refuse("aggregate.scorers", scorers, "must be exactly one for kind single; use mean or min for several")
-        if self.aggregate.kind == "single" and scorers[0] == ALL_MODELS:
+        if aggregate.kind == "single" and scorers[0] == ALL_MODELS:
             refuse("aggregate.scorers", scorers, "are several models; use kind mean or min")
-        if self.aggregate.kind != "single" and len(set(scorers)) != len(scorers):
+        if aggregate.kind != "single" and len(set(scorers)) != len(scorers):
             refuse("aggregate.scorers", scorers, "names a scorer twice")
+        if aggregate.kind in ("lcb", "uwo") and aggregate.k is None:
+            refuse("aggregate.k", None, f"is needed for kind {aggregate.kind}: a number of at least 0, such as 0.5")
+        if aggregate.kind not in ("lcb", "uwo") and aggregate.k is not None:
+            refuse("aggregate.k", aggregate.k, "is only for kinds lcb and uwo")
         return self
 
     @model_validator(mode="after")
@@ -89,6 +144,8 @@ class MethodConfig(Section):
         if agreement is None:
             if self.confidence.kind in ("mean", "per_prompt"):
                 refuse("confidence.kind", self.confidence.kind, "needs an agreement; add one, or use one or fixed")
+            if self.pairs.min_consistency:
+                refuse("pairs.min_consistency", self.pairs.min_consistency, "needs an agreement to filter by; add one")
             return self
         for key, scorer in (("agreement.scorer", agreement.scorer), ("agreement.against", agreement.against)):
             if scorer == ALL_MODELS:
@@ -108,4 +165,8 @@ class MethodConfig(Section):
             refuse("confidence.value", confidence.value, "is only for kind fixed")
         if confidence.kind != "per_prompt" and confidence.shrinkage:
             refuse("confidence.shrinkage", confidence.shrinkage, "is only for kind per_prompt")
+        if confidence.kind != "per_prompt" and confidence.permuted:
+            refuse("confidence.permuted", confidence.permuted, "is only for kind per_prompt")
+        if confidence.kind == "votes" and VOTES not in self.scorers:
+            refuse("confidence.kind", confidence.kind, f"needs the scorer {VOTES}; add it to the method's scorers")
         return self

@@ -24,7 +24,8 @@ MAX_SEED = 2**32 - 1
 _RESERVED_NAMES = {"latest", ".", ".."}
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """Return a name that may be a run's, in a path and on a command line; a validator of pydantic."""
     reason = None
     if "/" in name or "\\" in name:
         reason = "holds a path separator"
@@ -41,7 +42,7 @@ class RunConfig(Section):
     """One run: a model, its data, a method and the settings of every stage."""
 
     name: Annotated[
-        PlainText, AfterValidator(_check_name), Field(max_length=80, description="name of the run, 1 to 80 characters")
+        PlainText, AfterValidator(check_name), Field(max_length=80, description="name of the run, 1 to 80 characters")
     ]
     seed: Annotated[int, Field(ge=0, le=MAX_SEED, description="seed of everything random")] = 0
     iterations: Annotated[Size, Field(description="t = 1..iterations, each trains M_{t+1} from M_t; 0: SFT only")] = 3

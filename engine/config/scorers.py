@@ -16,6 +16,7 @@ from engine.errors import find_nearest
 
 ALL_MODELS = "implicit:all"
 REWARD_MODEL = "reward_model:"
+VOTES = "votes"
 FIXED = (
     "implicit:current",
     "implicit:previous",
@@ -27,6 +28,7 @@ FIXED = (
     "judge:base",
     "oracle",
     "random",
+    VOTES,
 )
 NAME_PATTERN = "[A-Za-z_][A-Za-z0-9_]{0,39}"
 _FORMS = (*FIXED, f"{REWARD_MODEL}NAME")

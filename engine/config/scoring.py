@@ -74,6 +74,10 @@ class ScoringConfig(Section):
             "float32, to see how far numerics alone change the ranking; null: none"
         ),
     ] = None
+    tau_matrix: Annotated[
+        bool,
+        Field(description="tau of the current model with every earlier one, not the last alone: a pass for each older"),
+    ] = False
 
     @model_validator(mode="after")
     def _check_names(self) -> ScoringConfig:

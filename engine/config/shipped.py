@@ -9,7 +9,7 @@ from typing import Literal
 from engine.errors import ConfigError
 
 VARIABLE = "CREAM_CONFIGS"
-Kind = Literal["runs", "methods"]
+Kind = Literal["runs", "methods", "sweeps"]
 
 
 def find_configs_folder() -> Path:

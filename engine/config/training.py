@@ -68,6 +68,10 @@ class TrainingConfig(OptimiserConfig):
         Literal["policy", "sft", "base"],
         Field(description="frozen reference of the loss: the model at the iteration's start, M1 or M0"),
     ] = "policy"
+    replay: Annotated[
+        Fraction,
+        Field(description="pairs of earlier iterations added to this one's, as a share of these; with their stored C"),
+    ] = 0.0
     beta: Annotated[Positive, Field(description="scale of the log-ratio difference in the loss")] = 0.1
     learning_rate: Annotated[Positive, Field(description="peak learning rate of AdamW")] = 1e-6
     epochs: Annotated[Positive, Field(description="passes over the pairs; may be a fraction")] = 1.0

@@ -5,13 +5,15 @@ at compute_confidences, once per iteration.
 """
 
 import math
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 KINDS = ("one", "fixed", "mean", "per_prompt")
 C_MAPS = ("linear", "exact", "clamp")
 
 UNDEFINED_AGREEMENT = "agreement undefined"
+LOW_AGREEMENT = "agreement below the threshold"
 
 
 class UndefinedConfidence(ValueError):
@@ -92,6 +94,20 @@ def compute_confidences(
         for key, rate in defined.items():
             by_prompt[key] = _map_rate(_shrink(rate, mean, shrinkage), c_map)
     return Confidence(by_prompt, mean, len(defined), len(consistency_rates) - len(defined))
+
+
+def permute_confidences(confidence: Confidence, *, seed: int) -> Confidence:
+    """The same values of C, dealt out anew among the prompts that have one: a control for C per prompt.
+
+    What is left of an effect of C then does not come from which prompts it lowers. The result depends on the values
+    by prompt key and on the seed, not on the order of the prompts.
+    """
+    keys = sorted(key for key, c in confidence.by_prompt.items() if c is not None)
+    dealt = keys.copy()
+    random.Random(seed).shuffle(dealt)
+    source = dict(zip(keys, dealt, strict=True))
+    by_prompt = {key: confidence.by_prompt[source.get(key, key)] for key in confidence.by_prompt}
+    return replace(confidence, by_prompt=by_prompt)
 
 
 def _shrink(rate: float, mean: float, shrinkage: float) -> float:

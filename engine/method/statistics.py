@@ -112,6 +112,11 @@ def compute_t_quantile(level: float, n_degrees: int) -> float:
     return t
 
 
+def compute_t_p_value(t: float, n_degrees: int) -> float:
+    """Two-sided p-value of a t with whole degrees of freedom; below 1e-15 it is 0."""
+    return max(0.0, 1.0 - _compute_t_mass(abs(t), n_degrees))
+
+
 def _compute_t_mass(t: float, n_degrees: int) -> float:
     """The mass of Student's distribution within t on both sides of 0."""
     angle = math.atan(t / math.sqrt(n_degrees))

@@ -6,9 +6,6 @@ A run's work happens in a detached supervisor; this module only writes its row a
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -24,11 +21,13 @@ from db.session import open_store
 from db.writes import create_run, mark_run_stopped, request_stop, requeue_run
 from db.writes import delete_run as delete_run_row
 from engine.artifacts import Base, check_room, compute_folder_digest, resolve_base
+from engine.backends import VISIBLE_DEVICES
 from engine.config.load import compute_config_digest, dump
 from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
 from engine.errors import BackendError, CheckpointError
 from engine.plan import StageSpec
+from engine.runtime.detached import POLL_S, start_detached
 from engine.runtime.hub_sources import check_hub_sources
 from engine.runtime.intent import check_config, plan_stages, prepare_fork
 from engine.runtime.lineage import Lineage, refuse_imported, write_lineage
@@ -41,15 +40,22 @@ from engine.runtime.sampling_backend import choose_backend, resolve_backend
 
 __all__ = ["check_config", "delete_run", "fork_run", "is_alive", "resume_run", "start_run", "stop_run"]
 
-START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
-POLL_S = 0.05
 
 
 def start_run(
-    root: Path, config: RunConfig, *, tags: Sequence[str] = (), reuse: bool = True, is_queued: bool = False
+    root: Path,
+    config: RunConfig,
+    *,
+    tags: Sequence[str] = (),
+    reuse: bool = True,
+    is_queued: bool = False,
+    gpus: str | None = None,
 ) -> RunRow:
     """Create a run and start its supervisor; return once that has taken the run, to start it or to wait for its turn.
+
+    Args:
+        gpus: the only ones that it may use, as ``CUDA_VISIBLE_DEVICES`` names them; None for all.
 
     Raises:
         ConfigError, TaskError, CheckpointError: something the configuration names is missing or unusable.
@@ -65,10 +71,10 @@ def start_run(
     lineage = Lineage(salt=None if reuse else uuid.uuid4().hex)
     described = _describe(config, lineage, base, backend_reason=backend_reason)
     new = replace(described, tags=tuple(tags), is_queued=is_queued)
-    return _launch(root, new, plan_stages(config, lineage, base))
+    return _launch(root, new, plan_stages(config, lineage, base), gpus)
 
 
-def resume_run(root: Path, run: RunRow, *, is_queued: bool = False) -> RunRow:
+def resume_run(root: Path, run: RunRow, *, is_queued: bool = False, gpus: str | None = None) -> RunRow:
     """Start a supervisor for what is left of a run, now or in its turn; a finished run is returned as it is.
 
     Raises:
@@ -82,7 +88,7 @@ def resume_run(root: Path, run: RunRow, *, is_queued: bool = False) -> RunRow:
     if is_queued:
         read_slots()
     requeue_run(open_store(root), run.run_id, is_alive=is_alive, is_queued=is_queued)
-    _spawn(root, run)
+    _spawn(root, run, gpus)
     return _reread(root, run)
 
 
@@ -197,64 +203,54 @@ def _describe(config: RunConfig, lineage: Lineage, base: Base, *, backend_reason
     )
 
 
-def _launch(root: Path, new: NewRun, stages: Sequence[StageSpec]) -> RunRow:
+def _launch(root: Path, new: NewRun, stages: Sequence[StageSpec], gpus: str | None = None) -> RunRow:
     """Write the run and start its supervisor."""
     if new.is_queued:
         read_slots()
     links = [NewStage(key=spec.key, name=spec.name, iteration=spec.iteration, label=spec.label) for spec in stages]
     run = create_run(open_store(root), new, links)
-    _spawn(root, run)
+    _spawn(root, run, gpus)
     return run
 
 
-def _spawn(root: Path, run: RunRow) -> None:
+def _spawn(root: Path, run: RunRow, gpus: str | None = None) -> None:
     """Start the supervisor in a session of its own and wait until it holds the lease.
 
     Raises:
         BackendError: it ended before; the message carries the end of its log, and the run is marked as failed.
     """
     try:
-        _start_supervisor(root, run)
+        _start_supervisor(root, run, gpus)
     except (BackendError, OSError) as error:
         mark_run_stopped(open_store(root), run.run_id, "failed", str(error))
         raise
 
 
-def _start_supervisor(root: Path, run: RunRow) -> None:
+def _start_supervisor(root: Path, run: RunRow, gpus: str | None) -> None:
     paths = StorePaths(Path(root).absolute())
     log = paths.supervisor_log(run.run_id)
     log.parent.mkdir(parents=True, exist_ok=True)
     config = json.loads(run.config_json)
     (log.parent / "config.json").write_text(json.dumps(config, indent=1))
     threads = str(config["resources"]["threads"])
-    environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if gpus is not None:
+        environment[VISIBLE_DEVICES] = gpus
     former = _read_lease(root, run)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.runtime.supervisor", str(paths.root), run.run_id],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=log.parent,
-            env=environment,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
+
+    def has_begun() -> bool:
         lease = _read_lease(root, run)
         if lease is not None and (former is None or lease.token != former.token):
-            return
-        if process.poll() is not None:
-            if _reread(root, run).state != "queued":
-                return
-            raise BackendError(f"the supervisor ended at once: {_last_line(log)}", hint=f"its log: {log}")
-        time.sleep(POLL_S)
-    raise BackendError(f"the supervisor did not start within {START_TIMEOUT_S:.0f} s", hint=f"its log: {log}")
+            return True
+        return _reread(root, run).state != "queued"
 
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed nothing"
+    start_detached(
+        "engine.runtime.supervisor",
+        [str(paths.root), run.run_id],
+        log=log,
+        environment=environment,
+        has_begun=has_begun,
+    )
 
 
 def _read_lease(root: Path, run: RunRow) -> Lease | None:

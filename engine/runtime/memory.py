@@ -18,6 +18,7 @@ from engine.config.run import RunConfig
 from engine.config.scoring import RewardModelConfig
 from engine.config.section import MAX_COUNT
 from engine.config.training import OptimiserConfig, SftConfig
+from engine.plan import count_responses
 
 # Resident before any weight is there: Python, torch, transformers and TRL, and what more of them a stage touches.
 PROCESS_BYTES = 430 << 20
@@ -155,7 +156,7 @@ def estimate_stages(
         stages.append(_estimate_sampling("sample", config, shape, weights, batch, device=device))
         stages.append(_estimate_scoring(config, shape, weights, lengths, device=device))
         if lengths.judge:
-            judge, n_judged = config.scoring.judge, n_prompts * sampling.n
+            judge, n_judged = config.scoring.judge, n_prompts * count_responses(config, config.iterations)
             batch = _Batch(lengths.judge, judge.max_new_tokens, judge.judgements, sampling.batch_tokens, n_judged)
             stages.append(_estimate_sampling("judge", config, shape, weights, batch, device=device))
         length = min(lengths.prompt + sampling.max_new_tokens, config.training.max_length)
@@ -223,7 +224,7 @@ def _estimate_scoring(
     n_bytes = PARAMETER_BYTES[config.model.dtype]
     response = config.sampling.max_new_tokens
     length = lengths.prompt + response
-    n_responses = config.data.prompts_per_iteration * config.sampling.n
+    n_responses = config.data.prompts_per_iteration * count_responses(config, config.iterations)
     n_rows = min(n_responses, max(1, config.scoring.batch_tokens // length))
     n_logits = n_rows * response * shape.vocabulary
     # Of response tokens alone; a part of them at a time less the largest, and as exponentials, in float32.

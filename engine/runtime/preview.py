@@ -6,6 +6,7 @@ Reads the store and the files that the configuration names; reaches neither netw
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from engine.config.load import config_from_json
 from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
 from engine.errors import ConfigError
-from engine.plan import StageSpec
+from engine.plan import StageSpec, count_responses, list_replayed
 from engine.runtime.intent import plan_stages
 from engine.runtime.lineage import Lineage
 from engine.runtime.memory import (
@@ -115,12 +116,14 @@ def preview_plan(root: Path, config: RunConfig, base: Base | None, lineage: Line
     digest = "unknown" if base is None else base.digest
     specs = plan_stages(config, lineage, base or Base(Path(), "unknown"))
     known, finished, name = _read_store(root, specs, digest, config.name)
-    clock = _Clock(finished)
+    clock = StageClock(finished)
     stages = tuple(_preview_stage(spec, known.get(spec.key), clock) for spec in specs)
     fresh = [spec for spec, stage in zip(specs, stages, strict=True) if stage.status in ("new", "begun")]
     samples = [spec for spec in fresh if spec.name == "sample"]
     n_models = sum(spec.name == "train" for spec in fresh)
-    n_responses = sum(spec.config.data.prompts_per_iteration * spec.config.sampling.n for spec in samples)
+    n_by_stage = [
+        spec.config.data.prompts_per_iteration * count_responses(spec.config, spec.iteration) for spec in samples
+    ]
     seconds = [stage.seconds for stage in stages]
     known_seconds = [value for value in seconds if value is not None]
     return RunPreview(
@@ -131,11 +134,8 @@ def preview_plan(root: Path, config: RunConfig, base: Base | None, lineage: Line
         base_folder=None if base is None else str(base.folder),
         stages=stages,
         n_prompts=sum(spec.config.data.prompts_per_iteration for spec in samples),
-        n_responses=n_responses,
-        max_tokens=sum(
-            spec.config.data.prompts_per_iteration * spec.config.sampling.n * spec.config.sampling.max_new_tokens
-            for spec in samples
-        ),
+        n_responses=sum(n_by_stage),
+        max_tokens=sum(n * spec.config.sampling.max_new_tokens for n, spec in zip(n_by_stage, samples, strict=True)),
         n_models=n_models,
         checkpoint_bytes=None if base is None else n_models * _count_checkpoint_bytes(base.folder, config),
         snapshot_bytes=None if base is None else _count_snapshot_bytes(fresh, base.folder, config),
@@ -186,7 +186,7 @@ def _read_store(
         )
 
 
-def _preview_stage(spec: StageSpec, known: KnownStage | None, clock: _Clock) -> StagePreview:
+def _preview_stage(spec: StageSpec, known: KnownStage | None, clock: StageClock) -> StagePreview:
     status, run = "new", None
     if known is not None and known.state == "done":
         status, run = "reused", known.run
@@ -198,24 +198,31 @@ def _preview_stage(spec: StageSpec, known: KnownStage | None, clock: _Clock) -> 
     return StagePreview(spec.label, spec.name, spec.iteration, status, run, seconds)
 
 
-class _Clock:
-    """Expects of a stage the time of the newest finished one of its kind, the same iteration first, by its work."""
+class StageClock:
+    """Expects of a stage the rate of a finished one of its kind: the most like it in work, then in iteration.
+
+    Small stages are mostly overhead, so that the rate of one says little of a large one.
+    """
 
     def __init__(self, finished: Sequence[FinishedStage]) -> None:
-        self.rates: dict[object, float] = {}
+        self.rates: dict[object, dict[tuple[float, int], float]] = {}
         for stage in finished:  # newest last: it stays
             config = _parse_config(stage.config_json)
             if config is not None:
-                kind, work = _classify(stage.label, config)
-                self.rates[kind] = self.rates[kind, stage.iteration] = stage.seconds / work
+                kind, work = _classify(stage.label, stage.iteration, config)
+                self.rates.setdefault(kind, {})[work, stage.iteration] = stage.seconds / work
 
     def estimate(self, spec: StageSpec) -> float | None:
-        kind, work = _classify(spec.label, spec.config)
-        rate = self.rates.get((kind, spec.iteration), self.rates.get(kind))
-        return None if rate is None else rate * work
+        """Return the expected seconds of a stage; None where no finished one is like it."""
+        kind, work = _classify(spec.label, spec.iteration, spec.config)
+        known = self.rates.get(kind)
+        if not known:
+            return None
+        nearest = min(known, key=lambda other: (abs(math.log(other[0] / work)), other[1] != spec.iteration))
+        return known[nearest] * work
 
 
-def _classify(label: str, config: RunConfig) -> tuple[tuple[object, ...], float]:
+def _classify(label: str, iteration: int, config: RunConfig) -> tuple[tuple[object, ...], float]:
     """Return the kind of a stage and how much it has to do; stages of one kind differ in time by their work alone."""
     kind, data = _MODEL_NUMBER.sub("", label), config.data
     if kind.startswith("train") and "SFT" in kind:
@@ -225,7 +232,8 @@ def _classify(label: str, config: RunConfig) -> tuple[tuple[object, ...], float]
         evaluation = config.evaluation
         tasks = evaluation.preference_sets if "preference" in kind else evaluation.tasks
         return (kind, tasks if evaluation.items is None else None), len(tasks) * (evaluation.items or 1)
-    factor = {"sample": config.sampling.n, "score": config.sampling.n, "train": config.training.epochs}
+    n, share = count_responses(config, iteration), 1 + config.training.replay * bool(list_replayed(config, iteration))
+    factor = {"sample": n, "score": n, "train": share * config.training.epochs}
     return (kind,), data.prompts_per_iteration * factor.get(kind.split()[0], 1)
 
 

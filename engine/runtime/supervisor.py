@@ -43,9 +43,10 @@ from db.writes import (
 )
 from engine.errors import BackendError, CreamError, ExitCode, Interrupted
 from engine.plan import StageSpec, StageTask
+from engine.runtime.detached import keep_lease
 from engine.runtime.lineage import plan_row
 from engine.runtime.mirror import start_mirrors
-from engine.runtime.process import HEARTBEAT_S, build_lease, is_alive, name_signal, read_slots
+from engine.runtime.process import build_lease, is_alive, name_signal, read_slots
 from engine.runtime.stage_process import StageOutcome, report_import, run_stage_process
 from engine.runtime.usage import SAMPLE_S, UsageMeter
 
@@ -78,7 +79,7 @@ class Supervisor:
             start_mirrors(self.store.paths.root, self.run)
             specs = plan_row(self.run)
             self._check_plan(specs)
-            self._run_all(specs, self._start_fork_server())
+            self._run_all(specs)
         except Interrupted:
             return "stopped", ExitCode.INTERRUPTED, None
         except StageFailed as failure:
@@ -98,15 +99,11 @@ class Supervisor:
 
     def keep_lease(self) -> None:
         """Renew the lease every second; set ``stop`` or ``lost`` when the store says so."""
-        while not self.lost.is_set():
-            try:
-                if renew_lease(self.store, self.run.run_id, self.lease.token, time.time()):
-                    self.stop.set()
-            except LeaseLostError:
-                self.lost.set()
-            except StoreError as error:  # a busy or full disk for a moment; the lease itself is still ours
-                print(f"heartbeat: {error.message}", file=sys.stderr, flush=True)
-            time.sleep(HEARTBEAT_S)
+        keep_lease(
+            lambda: renew_lease(self.store, self.run.run_id, self.lease.token, time.time()),
+            stop=self.stop,
+            lost=self.lost,
+        )
 
     def _wait_for_turn(self) -> None:
         """Return at once where the run does not queue. Loads no library meanwhile: many may wait."""
@@ -182,8 +179,11 @@ class Supervisor:
             raise BackendError(f"the libraries cannot be loaded: {error}", hint="install the pinned versions again")
         return context
 
-    def _run_all(self, specs: Sequence[StageSpec], context: ForkServerContext) -> None:
-        stages = {stage.key: stage.stage_id for stage in self._read_stages()}
+    def _run_all(self, specs: Sequence[StageSpec]) -> None:
+        rows = self._read_stages()
+        stages = {row.key: row.stage_id for row in rows}
+        # A run of which others have computed everything loads no library.
+        context = None if all(row.state == "done" for row in rows) else self._start_fork_server()
         left = list(specs)
         done: set[str] = set()
         while left:
@@ -197,7 +197,7 @@ class Supervisor:
                 if claim.status == "wait":
                     continue
                 if claim.status == "claimed":
-                    self._run_stage(spec, stages, context)
+                    self._run_stage(spec, stages, context or self._start_fork_server())
                 done.add(spec.key)
                 left.remove(spec)
                 is_progress = True

@@ -1,7 +1,7 @@
 """Stage agree: how far two rankings of the same responses agree, prompt by prompt.
 
 Whatever the method, the current reward is compared with the previous model's and with the anchor; the method's own
-agreement, if it is another one, comes on top.
+agreement, if it is another one, comes on top. Part "matrix" compares it with those of all earlier models.
 """
 
 from __future__ import annotations
@@ -13,30 +13,48 @@ from db.queries import read_scores
 from db.rows import AgreementRow, MetricRow, ResponseRow
 from engine.config.method import AgreementConfig
 from engine.method.agreement import compute_agreement
-from engine.plan import BASE, name_scorers
+from engine.plan import BASE, MATRIX, name_scorers
 from engine.stages.context import StageContext
+from engine.stages.measures import measure_previous_taus
 
 ANCHOR = f"mean_loglik:{BASE}"
 
 
 def run_agree(context: StageContext) -> None:
     """Write one row per prompt and comparison, and their means."""
-    samples = context.read_samples()
+    if context.spec.part == MATRIX:
+        _compare_with_earlier(context)
+        return
+    rows = _compare_all(context, _list_comparisons(context))
+    metrics = _build_metrics(rows, name_scorers(context.config, context.spec.iteration))
+    context.write([*rows, *metrics], n_done=len(rows), n_total=len(rows), unit="rankings")
+
+
+def _compare_with_earlier(context: StageContext) -> None:
+    """Write the mean tau of the current model with each earlier one; rows only where part "" has none."""
+    t = context.spec.iteration
+    rows = _compare_all(context, [("kendall", f"implicit:M{t}", f"implicit:M{k}", "distinct") for k in range(1, t)])
+    metrics = []
+    for k in range(1, t):
+        taus = [row.value for row in rows if row.against == f"implicit:M{k}" and row.value is not None]
+        if taus:
+            metrics.append(MetricRow(f"tau_M{k}", 0, math.fsum(taus) / len(taus)))
+    own = [row for row in rows if row.against != f"implicit:M{t - 1}"]
+    context.write([*own, *metrics], n_done=len(rows), n_total=len(rows), unit="rankings")
+
+
+def _compare_all(context: StageContext, comparisons: Sequence[tuple[str, str, str, str]]) -> list[AgreementRow]:
+    """Return a row per prompt and comparison, over the policy's responses."""
+    n = context.config.sampling.n
+    groups = context.read_samples().groups
     scores: dict[tuple[str, str, int], float | None] = {
         (row.scorer, row.prompt_id, row.k): row.score for row in read_scores(context.reader, context.list_score_ids())
     }
-    comparisons = _list_comparisons(context)
-    n_total = len(samples.groups) * len(comparisons)
-    rows: list[AgreementRow] = []
-    for measure, first, second, ties in comparisons:
-        for prompt_id, group in samples.groups.items():
-            rows.append(_compare(prompt_id, group, scores, measure=measure, ties=ties, first=first, second=second))
-    context.write(
-        [*rows, *_build_metrics(rows, name_scorers(context.config, context.spec.iteration))],
-        n_done=n_total,
-        n_total=n_total,
-        unit="rankings",
-    )
+    return [
+        _compare(prompt_id, group[:n], scores, measure=measure, ties=ties, first=first, second=second)
+        for measure, first, second, ties in comparisons
+        for prompt_id, group in groups.items()
+    ]
 
 
 def name_measure(agreement: AgreementConfig) -> str:
@@ -95,10 +113,9 @@ def _compare(
 
 def _build_metrics(rows: Sequence[AgreementRow], names: Mapping[str, str | None]) -> list[MetricRow]:
     metrics: dict[str, float] = {}
-    for label, against in (("previous", names["implicit:previous"]), ("anchor", ANCHOR)):
-        key = ("kendall", names["implicit:current"], against)
-        values = [row.value for row in rows if (row.measure, row.scorer, row.against) == key]
-        taus = [value for value in values if value is not None]
+    shares: list[MetricRow] = []
+    for label, values in list_standing(rows, names).items():
+        taus = [value for value in values.values() if value is not None]
         if not taus:
             continue
         mean = math.fsum(taus) / len(taus)
@@ -110,4 +127,15 @@ def _build_metrics(rows: Sequence[AgreementRow], names: Mapping[str, str | None]
             metrics["consistency_rate"] = (mean + 1) / 2
             metrics["n_defined"] = float(len(taus))
             metrics["n_undefined"] = float(len(values) - len(taus))
-    return [MetricRow(name, 0, value) for name, value in metrics.items()]
+            shares = measure_previous_taus(taus)
+    return [*(MetricRow(name, 0, value) for name, value in metrics.items()), *shares]
+
+
+def list_standing(rows: Sequence[AgreementRow], names: Mapping[str, str | None]) -> dict[str, dict[str, float | None]]:
+    """Return the taus that every method has, with the previous model and with the anchor, by prompt."""
+    standing = {"previous": names["implicit:previous"], "anchor": ANCHOR}
+    keys = {label: ("kendall", names["implicit:current"], against) for label, against in standing.items()}
+    return {
+        label: {row.prompt_id: row.value for row in rows if (row.measure, row.scorer, row.against) == key}
+        for label, key in keys.items()
+    }

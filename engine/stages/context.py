@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -179,14 +179,19 @@ class StageContext:
         """Return the responses that this stage, a sample stage, has committed so far."""
         return read_responses(self.reader, self.task.stage_id)
 
-    def read_samples(self) -> Samples:
-        """Return the prompts and responses of the input ``sample``."""
-        stage_id = self.get_input_id("sample")
+    def read_samples(self, role: str = "sample") -> Samples:
+        """Return the prompts and responses of an input that is a sample stage."""
+        stage_id = self.get_input_id(role)
         prompts = {prompt.prompt_id: sampled.token_ids for prompt, sampled in read_prompts(self.reader, stage_id)}
         groups: dict[str, list[ResponseRow]] = {}
         for response in read_responses(self.reader, stage_id):
             groups.setdefault(response.prompt_id, []).append(response)
         return Samples(prompts=prompts, groups=groups)
+
+    def read_policy_samples(self) -> Samples:
+        """Return the input ``sample`` with the policy's own responses, which come first in a group."""
+        samples, n = self.read_samples(), self.config.sampling.n
+        return replace(samples, groups={prompt_id: group[:n] for prompt_id, group in samples.groups.items()})
 
     def free_memory(self) -> None:
         """Give cached GPU memory back between two models."""

@@ -23,6 +23,7 @@ from engine.records import EncodedPrompt, Prompt
 from engine.stages.context import StageContext
 from engine.stages.data import load_items
 from engine.stages.evaluate_preferences import run_preferences
+from engine.stages.measures import measure_evaluations
 from engine.tasks.sources import verify
 
 
@@ -151,6 +152,5 @@ def _build_metrics(rows: Sequence[EvaluationRow]) -> list[MetricRow]:
         values[f"n_correct/{task}"] = float(n_correct)
         values[f"accuracy/{task}"] = n_correct / len(items)
     values["accuracy"] = sum(values[f"accuracy/{task}"] for task in by_task) / len(by_task)
-    values["extraction_failure_rate"] = sum(row.extracted is None for row in rows) / len(rows)
     values["mean_n_tokens"] = sum(row.n_tokens for row in rows) / len(rows)
-    return [MetricRow(name, 0, value) for name, value in values.items()]
+    return [*(MetricRow(name, 0, value) for name, value in values.items()), *measure_evaluations(rows)]

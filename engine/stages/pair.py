@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from db.queries import read_agreements, read_scores
 from db.rows import AgreementRow, MetricRow, PairRow, ResponseRow, ScoreRow
+from engine.config.scorers import VOTES
 from engine.errors import TrainingError
-from engine.method.aggregation import compute_rewards
-from engine.method.confidence import UNDEFINED_AGREEMENT, Confidence, UndefinedConfidence, compute_confidences
+from engine.keys import derive_seed
+from engine.method.aggregation import compute_rewards, penalise_length
+from engine.method.confidence import (
+    LOW_AGREEMENT,
+    UNDEFINED_AGREEMENT,
+    Confidence,
+    UndefinedConfidence,
+    compute_confidences,
+    permute_confidences,
+)
 from engine.method.correction import Correction, correct_pair
-from engine.method.pairing import select_pair
+from engine.method.pairing import SMALL_MARGIN, PairChoice, select_pair
 from engine.method.statistics import compute_label_accuracy
+from engine.method.voting import EQUAL_VOTES, MISSING_VOTES, compute_vote_confidence
 from engine.plan import list_scorers, name_scorers
 from engine.records import PairVerdict
-from engine.stages.agree import name_measure
+from engine.stages.agree import list_standing, name_measure
 from engine.stages.context import Samples, StageContext
+from engine.stages.measures import measure_pairs
 
 AGGREGATE = "aggregate"
 MISSING_SCORE = "a scorer has no score"
 PERSON_SAID = "a person said: "
+_THRESHOLDS = {LOW_AGREEMENT: "method.pairs.min_consistency", SMALL_MARGIN: "method.pairs.min_margin"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What the pairs of an iteration are made from.
+
+    Attributes:
+        rewards: by prompt, one per response.
+        rates: the agreement that C is made of, by prompt; empty where the first iteration skips it.
+        confidence: C by prompt; None where every pair has 1, or one of its own.
+        votes: by prompt and k; empty unless C is made of them.
+    """
+
+    rewards: Mapping[str, Sequence[float | None]]
+    rates: Mapping[str, AgreementRow]
+    confidence: Confidence | None
+    votes: Mapping[tuple[str, int], float | None]
 
 
 def run_pair(context: StageContext) -> None:
@@ -30,11 +60,10 @@ def run_pair(context: StageContext) -> None:
     samples = context.read_samples()
     rewards = _aggregate(context, samples)
     rates = _read_rates(context)
-    confidence = _compute_confidence(context, list(samples.groups), rates)
-    pairs = [
-        _build_pair(prompt_id, samples.groups[prompt_id], rewards[prompt_id], rates.get(prompt_id), confidence)
-        for prompt_id in samples.groups
-    ]
+    evidence = _Evidence(
+        rewards, rates, _compute_confidence(context, list(samples.groups), rates), _read_votes(context)
+    )
+    pairs = [_build_pair(context, evidence, prompt_id, group) for prompt_id, group in samples.groups.items()]
     pairs, corrections = _apply_verdicts(pairs, context.spec.verdicts, samples)
     if all(pair.skip_reason for pair in pairs):
         raise _explain_no_pairs(context, pairs)
@@ -46,7 +75,7 @@ def run_pair(context: StageContext) -> None:
         for k, reward in enumerate(group)
     ]
     context.write(
-        [*scores, *pairs, *_build_metrics(pairs, samples), *corrections],
+        [*scores, *pairs, *_build_metrics(pairs, samples), *_measure(context, pairs, rewards, samples), *corrections],
         n_done=len(pairs),
         n_total=len(pairs),
         unit="prompts",
@@ -58,13 +87,13 @@ def _aggregate(context: StageContext, samples: Samples) -> dict[str, list[float 
     wanted = list_scorers(context.config, context.spec.iteration, method.aggregate.scorers)
     rows = read_scores(context.reader, context.list_score_ids())
     scores = {(row.scorer, row.prompt_id, row.k): row.score for row in rows}
-    return {
-        prompt_id: compute_rewards(
-            {name: [scores[name, prompt_id, response.k] for response in group] for name in wanted},
-            kind=method.aggregate.kind,
-        )
-        for prompt_id, group in samples.groups.items()
-    }
+    found = {}
+    for prompt_id, group in samples.groups.items():
+        columns = {name: [scores[name, prompt_id, response.k] for response in group] for name in wanted}
+        rewards = compute_rewards(columns, kind=method.aggregate.kind, k=method.aggregate.k)
+        n_tokens = [response.n_tokens for response in group]
+        found[prompt_id] = penalise_length(rewards, n_tokens, penalty=method.aggregate.length_penalty)
+    return found
 
 
 def _read_rates(context: StageContext) -> dict[str, AgreementRow]:
@@ -81,18 +110,21 @@ def _read_rates(context: StageContext) -> dict[str, AgreementRow]:
 def _compute_confidence(
     context: StageContext, prompt_ids: Sequence[str], rates: Mapping[str, AgreementRow]
 ) -> Confidence | None:
-    """Return the confidences, or None where the first iteration skips the agreement: C = 1."""
+    """Return the confidences, or None where votes give them, or the first iteration skips the agreement: C = 1."""
     settings = context.config.method.confidence
+    if settings.kind == VOTES:
+        return None
     if not rates and context.spec.iteration == 1 and settings.kind in ("mean", "per_prompt"):
         return None
     try:
-        return compute_confidences(
+        confidence = compute_confidences(
             {p: rates[p].consistency_rate if p in rates else None for p in prompt_ids},
             kind=settings.kind,
             value=settings.value,
             shrinkage=settings.shrinkage,
             c_map=settings.c_map,
         )
+        return permute_confidences(confidence, seed=context.spec.seed) if settings.permuted else confidence
     except UndefinedConfidence as error:
         raise TrainingError(
             f"iteration {context.spec.iteration}: {error}" + _list_missing(context),
@@ -101,18 +133,27 @@ def _compute_confidence(
         ) from error
 
 
-def _build_pair(
-    prompt_id: str,
-    group: Sequence[ResponseRow],
-    rewards: Sequence[float | None],
-    agreement: AgreementRow | None,
-    confidence: Confidence | None,
-) -> PairRow:
+def _read_votes(context: StageContext) -> dict[tuple[str, int], float | None]:
+    """Return the votes of each response, where C is made of them."""
+    if context.config.method.confidence.kind != VOTES:
+        return {}
+    rows = read_scores(context.reader, [context.get_input_id(VOTES)])
+    return {(row.prompt_id, row.k): row.score for row in rows}
+
+
+def _build_pair(context: StageContext, evidence: _Evidence, prompt_id: str, group: Sequence[ResponseRow]) -> PairRow:
+    rewards, agreement = evidence.rewards[prompt_id], evidence.rates.get(prompt_id)
     rate = None if agreement is None else agreement.consistency_rate
-    choice = select_pair(rewards, [response.token_ids for response in group])
-    own = 1.0 if confidence is None else confidence.by_prompt.get(prompt_id)
-    reason = choice.skip_reason or (UNDEFINED_AGREEMENT if own is None else None)
-    if reason is not None or choice.chosen_k is None or choice.rejected_k is None:
+    rules = context.config.method.pairs
+    choice = select_pair(
+        rewards,
+        [response.token_ids for response in group],
+        n_own=context.config.sampling.n,
+        rng=random.Random(derive_seed(context.spec.seed, prompt_id)) if rules.strategy == "max_random" else None,
+        min_margin=rules.min_margin,
+    )
+    own, reason = _find_confidence(context, evidence, prompt_id, choice)
+    if own is None or choice.chosen_k is None or choice.rejected_k is None:
         return PairRow(prompt_id, None, None, None, None, None, rate, None, reason)
     return PairRow(
         prompt_id=prompt_id,
@@ -125,6 +166,26 @@ def _build_pair(
         confidence=own,
         skip_reason=None,
     )
+
+
+def _find_confidence(
+    context: StageContext, evidence: _Evidence, prompt_id: str, choice: PairChoice
+) -> tuple[float | None, str | None]:
+    """Return C of a pair, or None and why there is no pair."""
+    if choice.chosen_k is None or choice.rejected_k is None:
+        return None, choice.skip_reason
+    threshold = context.config.method.pairs.min_consistency
+    if threshold and evidence.rates:  # none where the first iteration skips the agreement
+        rate = evidence.rates[prompt_id].consistency_rate
+        if rate is None or rate < threshold:
+            return None, UNDEFINED_AGREEMENT if rate is None else LOW_AGREEMENT
+    if context.config.method.confidence.kind == VOTES:
+        chosen, rejected = (evidence.votes[prompt_id, k] for k in (choice.chosen_k, choice.rejected_k))
+        if chosen is None or rejected is None:
+            return None, MISSING_VOTES
+        return (None, EQUAL_VOTES) if chosen == rejected else (compute_vote_confidence(chosen, rejected), None)
+    own = 1.0 if evidence.confidence is None else evidence.confidence.by_prompt.get(prompt_id)
+    return own, UNDEFINED_AGREEMENT if own is None else None
 
 
 def _apply_verdicts(
@@ -175,11 +236,15 @@ def _explain_no_pairs(context: StageContext, pairs: Sequence[PairRow]) -> Traini
     reasons = [pair.skip_reason or "" for pair in pairs]
     counts = ", ".join(f"{reason}: {reasons.count(reason)}" for reason in sorted(set(reasons)))
     missing = _list_missing(context)
+    hint = "more diverse responses (sampling.temperature, sampling.n) or other scorers may help"
+    if missing:
+        hint = "other scorers, or settings of theirs, may help"
+    thresholds = [key for reason, key in _THRESHOLDS.items() if reason in reasons]
+    if thresholds:
+        hint = f"lower {' or '.join(thresholds)}"
     return TrainingError(
         f"iteration {context.spec.iteration} has no pair to train on ({counts} of {len(pairs)} prompts){missing}",
-        hint="other scorers, or settings of theirs, may help"
-        if missing
-        else "more diverse responses (sampling.temperature, sampling.n) or other scorers may help",
+        hint=hint,
     )
 
 
@@ -191,6 +256,22 @@ def _list_missing(context: StageContext) -> str:
     missing = Counter((row.scorer, row.missing_reason) for row in rows if row.missing_reason is not None)
     return "".join(
         f"\n{scorer}: {reason}, {n} of {n_total[scorer]} responses" for (scorer, reason), n in sorted(missing.items())
+    )
+
+
+def _measure(
+    context: StageContext, pairs: Sequence[PairRow], rewards: Mapping[str, Sequence[float | None]], samples: Samples
+) -> list[MetricRow]:
+    return measure_pairs(
+        pairs,
+        samples.groups,
+        rewards,
+        scores=read_scores(context.reader, [context.get_input_id("score")]),
+        taus=list_standing(
+            read_agreements(context.reader, [context.get_input_id("agree")]),
+            name_scorers(context.config, context.spec.iteration),
+        ),
+        n_own=context.config.sampling.n,
     )
 
 

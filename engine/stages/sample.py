@@ -1,8 +1,12 @@
-"""Stage sample: prompts of an iteration -> groups of n responses from the policy."""
+"""Stage sample: prompts of an iteration -> groups of n responses from the policy.
+
+Where rejected responses are taken from M1, its n responses follow those of the policy in each group.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
@@ -11,9 +15,12 @@ from engine.compute.build import build_group_decoding
 from engine.compute.decoding import check_logprobs
 from engine.compute.prompts import check_context, decode_response, encode_prompt
 from engine.errors import SamplingError
+from engine.keys import derive_seed
+from engine.plan import list_sampled_models
 from engine.records import EncodedPrompt, Prompt, SampledResponse
 from engine.stages.context import StageContext
 from engine.stages.data import build_prompt_row, load_share
+from engine.stages.measures import measure_samples
 from engine.tasks.sources import verify
 
 
@@ -32,26 +39,61 @@ def run_sample(context: StageContext) -> None:
             hint="raise data.max_prompt_tokens",
         )
     context.write(_build_prompt_rows(encoded, prompts, config.data.max_prompt_tokens))
-    decoding = build_group_decoding(context.outline, context.spec, context.task.shrink)
     check_context(
-        context.outline.context, fitting, max_new_tokens=decoding.max_new_tokens, key="sampling.max_new_tokens"
+        context.outline.context,
+        fitting,
+        max_new_tokens=config.sampling.max_new_tokens,
+        key="sampling.max_new_tokens",
     )
-    # Only whole batches are ever committed, so what is there already is left out batch by batch.
-    done = context.read_sampled()
-    n_total, n_done, n_tokens = len(fitting) * config.sampling.n, len(done), sum(len(r.token_ids) for r in done)
-    finished = {response.prompt_id for response in done}
-    context.write([], n_done=n_done, n_total=n_total, unit="responses", n_tokens=n_tokens)
-    batches = [b for b in decoding.plan_batches(fitting) if any(prompt.prompt_id not in finished for prompt in b)]
-    with context.open_sampler(f"M{context.spec.iteration}", decoding) as sampler:
-        for sampled in sampler.sample_batches(batches):
-            check_logprobs(sampled)
-            rows = _build_response_rows(sampled, prompts, tokenizer)
-            n_done, n_tokens = n_done + len(rows), n_tokens + sum(row.n_tokens for row in rows)
-            context.write(rows, n_done=n_done, n_tokens=n_tokens)
-    responses = context.read_sampled()
+    groups = _Groups(context, fitting, prompts)
+    for place in range(len(list_sampled_models(config, context.spec.iteration))):
+        groups.sample_from(place)
+        context.free_memory()
+    # The policy's: M1's are the same model's in every iteration.
+    responses = [response for response in context.read_sampled() if response.k < config.sampling.n]
     repeated = [MetricRow("n_repeated_prompts", 0, float(share.n_repeated))] if share.n_repeated else []
     metrics = _build_metrics(responses, n_prompts=len(fitting), n_skipped=len(encoded) - len(fitting))
-    context.write([*metrics, *repeated])
+    context.write([*metrics, *measure_samples(responses), *repeated])
+
+
+class _Groups:
+    """The groups of an iteration: samples them model after model, counts over all, and leaves out what is there."""
+
+    def __init__(self, context: StageContext, encoded: Sequence[EncodedPrompt], prompts: Mapping[str, Prompt]) -> None:
+        self.context = context
+        self.encoded = encoded
+        self.prompts = prompts
+        self.n = context.config.sampling.n
+        self.models = list_sampled_models(context.config, context.spec.iteration)
+        done = context.read_sampled()
+        self.finished = {(response.prompt_id, response.k // self.n) for response in done}
+        self.n_done, self.n_tokens = len(done), sum(len(response.token_ids) for response in done)
+        n_total = len(encoded) * self.n * len(self.models)
+        context.write([], n_done=self.n_done, n_total=n_total, unit="responses", n_tokens=self.n_tokens)
+
+    def sample_from(self, place: int) -> None:
+        """Sample k = place * n .. (place + 1) * n - 1 of every group from one model, one batch a transaction."""
+        context, model = self.context, self.models[place]
+        decoding = build_group_decoding(context.outline, context.spec, context.task.shrink)
+        if place:  # another stream: equal random numbers would make the models' responses alike
+            decoding = replace(decoding, seed=derive_seed(decoding.seed, model))
+        # Only whole batches are ever committed, so what is there already is left out batch by batch.
+        batches = [
+            batch
+            for batch in decoding.plan_batches(self.encoded)
+            if any((prompt.prompt_id, place) not in self.finished for prompt in batch)
+        ]
+        if not batches:
+            return
+        tokenizer = context.load_tokenizer()
+        with context.open_sampler(model, decoding) as sampler:
+            for sampled in sampler.sample_batches(batches):
+                check_logprobs(sampled)
+                shifted = [replace(response, k=response.k + place * self.n) for response in sampled]
+                rows = _build_response_rows(shifted, self.prompts, tokenizer)
+                self.n_done += len(rows)
+                self.n_tokens += sum(row.n_tokens for row in rows)
+                context.write(rows, n_done=self.n_done, n_tokens=self.n_tokens)
 
 
 def _build_prompt_rows(

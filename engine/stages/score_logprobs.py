@@ -15,6 +15,7 @@ from engine.compute.logprobs import plan_buckets
 from engine.plan import BASE, name_scorers
 from engine.records import TokenSequence
 from engine.stages.context import StageContext
+from engine.stages.measures import measure_scores
 
 NOT_FINITE = "log-probability is not finite"
 COMMIT_EVERY = 8  # buckets
@@ -31,6 +32,9 @@ def score_by_shared_models(context: StageContext) -> None:
         sums = passes.make(model, base)
         base = sums if model == BASE else base
     passes.end()
+    groups, n = context.read_policy_samples().groups, context.config.sampling.n
+    rows = [row for row in read_scores(context.reader, [context.task.stage_id]) if row.k < n]
+    context.write(measure_scores(groups, rows, policy=f"M{t}", previous=f"M{t - 1}"))
 
 
 def score_by_model(context: StageContext, model: str) -> None:

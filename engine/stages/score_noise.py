@@ -20,7 +20,7 @@ from engine.stages.context import Samples, StageContext
 
 def score_noise(context: StageContext) -> None:
     """Write how far the stored rewards rank as recomputed ones: with halved buckets, and half formats in float32."""
-    samples = context.read_samples()
+    samples = context.read_policy_samples()
     groups = dict(list(samples.groups.items())[: context.config.scoring.noise_floor])
     policy, batch_tokens = f"M{context.spec.iteration}", context.config.scoring.batch_tokens
     stored = {

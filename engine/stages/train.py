@@ -9,23 +9,23 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from db.queries import read_checkpoint, read_pairs, read_run_metrics, read_scores
-from db.rows import CheckpointRow, MetricRow, PairRow, ScoreRow
+from db.queries import read_checkpoint, read_run_metrics
+from db.rows import CheckpointRow, MetricRow
 from engine.artifacts import check_room, compute_folder_digest, measure_model
-from engine.compute.build import build_adapter_settings, build_optimiser_settings
-from engine.compute.logprobs import compute_sum_logprobs
+from engine.compute.build import build_adapter_settings, build_optimiser_settings, build_preference_loss
 from engine.compute.models import compute_changed_share
 from engine.compute.prompts import encode_example
 from engine.compute.train_job import Examples, TrainJob, run_job
 from engine.compute.train_launch import launch_job
 from engine.compute.training import find_snapshot, fsync
 from engine.config.model import ModelConfig
-from engine.errors import CheckpointError, Interrupted, TaskError, TrainingError
+from engine.errors import CheckpointError, Interrupted, TaskError
 from engine.launchers import find_launcher
 from engine.plan import BASE
-from engine.records import PreferencePair, TokenSequence
-from engine.stages.context import Samples, StageContext
+from engine.records import TokenSequence
+from engine.stages.context import StageContext
 from engine.stages.data import load_examples
+from engine.stages.train_pairs import list_training_pairs
 
 COMMIT_SECONDS = 0.25  # steps come faster than a screen shows them; one transaction takes several
 
@@ -37,7 +37,7 @@ def run_train(context: StageContext) -> None:
     context.work_folder.mkdir(parents=True, exist_ok=True)
     is_sft = context.spec.part == "sft"
     # Before the trained model is in memory: a pass of the reference needs one of its own.
-    examples: Examples = _encode_examples(context) if is_sft else _list_fitting_pairs(context)
+    examples: Examples = _encode_examples(context) if is_sft else list_training_pairs(context)
     check_training_room(context, len(examples))
     launcher = find_launcher(context.config.resources)
     job = _describe_job(context, n_processes=1 if launcher is None else launcher.n_processes)
@@ -95,7 +95,7 @@ def _describe_job(context: StageContext, *, n_processes: int) -> TrainJob:
             n_processes=n_processes,
             is_on_gpu=context.device.type == "cuda",
         ),
-        beta=None if is_sft else config.training.beta,
+        loss=None if is_sft else build_preference_loss(config),
         work_folder=str(context.work_folder),
         output_folder=str(context.work_folder / "staging"),
     )
@@ -122,73 +122,6 @@ def _encode_examples(context: StageContext) -> list[TokenSequence]:
         ]
     )
     return fitting
-
-
-def _list_fitting_pairs(context: StageContext) -> list[PreferencePair]:
-    training, pairs = context.config.training, _build_pairs(context)
-    fitting = [
-        pair for pair in pairs if len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) <= training.max_length
-    ]
-    context.write([MetricRow("n_too_long_pairs", 0, float(len(pairs) - len(fitting)))])
-    if not fitting:
-        raise TrainingError(f"all {len(pairs)} pairs exceed training.max_length = {training.max_length} tokens")
-    return fitting
-
-
-def _build_pairs(context: StageContext) -> list[PreferencePair]:
-    """Return the pairs in prompt order with the log-probs of the DPO reference."""
-    samples = context.read_samples()
-    rows = [row for row in read_pairs(context.reader, context.get_input_id("pair")) if row.skip_reason is None]
-    sides = {
-        (row.prompt_id, k): samples.get_sequence(samples.groups[row.prompt_id][k])
-        for row in rows
-        for k in (row.chosen_k, row.rejected_k)
-        if k is not None
-    }
-    reference = _read_reference_logprobs(context, sides)
-    complete = [
-        row for row in rows if {(row.prompt_id, row.chosen_k), (row.prompt_id, row.rejected_k)} <= set(reference)
-    ]
-    context.write([MetricRow("n_unreferenced_pairs", 0, float(len(rows) - len(complete)))])
-    return [_build_pair(row, samples, reference) for row in complete]
-
-
-def _build_pair(row: PairRow, samples: Samples, reference: Mapping[tuple[str, int], float]) -> PreferencePair:
-    if row.chosen_k is None or row.rejected_k is None or row.confidence is None:
-        raise TrainingError(f"pair of prompt {row.prompt_id} is incomplete")
-    group = samples.groups[row.prompt_id]
-    return PreferencePair(
-        prompt=samples.prompts[row.prompt_id],
-        chosen=group[row.chosen_k].token_ids,
-        rejected=group[row.rejected_k].token_ids,
-        reference_chosen_logprob=reference[row.prompt_id, row.chosen_k],
-        reference_rejected_logprob=reference[row.prompt_id, row.rejected_k],
-        confidence=row.confidence,
-    )
-
-
-def _read_reference_logprobs(
-    context: StageContext, sides: Mapping[tuple[str, int], TokenSequence]
-) -> dict[tuple[str, int], float]:
-    """Return finite log-probs of both sides: from scoring, or from one pass of M1 where that is the reference."""
-    setting = context.config.training.dpo_reference
-    if setting == "sft":
-        batch_tokens = max(1, context.config.scoring.batch_tokens // context.task.shrink)
-        model = context.load_model("M1")
-        values = compute_sum_logprobs(model, list(sides.values()), batch_tokens=batch_tokens)
-        del model
-        context.free_memory()
-        return {side: value for side, value in zip(sides, values, strict=True) if math.isfinite(value)}
-    scorer = f"implicit:M{context.spec.iteration}"
-    scores: dict[tuple[str, int], ScoreRow] = {
-        (row.prompt_id, row.k): row
-        for row in read_scores(context.reader, [context.get_input_id("score")])
-        if row.scorer == scorer
-    }
-    found = {
-        side: scores[side].sum_logprob if setting == "policy" else scores[side].reference_sum_logprob for side in sides
-    }
-    return {side: value for side, value in found.items() if value is not None}
 
 
 def _publish(context: StageContext, staging: Path, parent_folder: Path) -> None:
@@ -220,11 +153,19 @@ def _publish(context: StageContext, staging: Path, parent_folder: Path) -> None:
 
 
 def _summarise_margin(context: StageContext) -> list[MetricRow]:
-    """Return z and its target over the last tenth of the steps: whether C had a say, or only scaled the first steps.
+    """Return what the last tenth of the steps came to: whether C had a say, and how far both sides moved.
 
-    From the store, which also holds the steps before a resume.
+    From the store, which also holds the steps before a resume. ``chosen_shift`` and ``rejected_shift`` are changes of
+    log-prob against the DPO reference, in nats.
     """
-    steps: dict[str, dict[int, float]] = {"z": {}, "target_z": {}}
+    beta = context.config.training.beta
+    summaries = {
+        "z": ("final_z", 1.0),
+        "target_z": ("final_target_z", 1.0),
+        "chosen_z": ("chosen_shift", beta),
+        "rejected_z": ("rejected_shift", beta),
+    }
+    steps: dict[str, dict[int, float]] = {name: {} for name in summaries}
     for metric in read_run_metrics(context.reader, context.task.run_id, names=steps):
         if metric.label == context.spec.label:
             steps[metric.name][metric.step] = metric.value
@@ -233,7 +174,8 @@ def _summarise_margin(context: StageContext) -> list[MetricRow]:
         first = 0.9 * max(values, default=0)
         last = [value for step, value in sorted(values.items()) if step > first]
         if last:
-            rows.append(MetricRow(f"final_{name}", 0, math.fsum(last) / len(last)))
+            summary, scale = summaries[name]
+            rows.append(MetricRow(summary, 0, math.fsum(last) / len(last) / scale))
     return rows
 
 

@@ -133,7 +133,12 @@ def verify(prompt: Prompt, response: str) -> tuple[str | None, bool | None]:
 def normalise_answer(prompt: Prompt, response: str) -> str | None:
     """Return the response's answer in one spelling for all that count as equal; None where none is found."""
     extracted, _ = verify(prompt, response)
-    if extracted is None or prompt.task in (SANDBOX, choices.CHOICE):
+    return spell_answer(extracted, prompt.task)
+
+
+def spell_answer(extracted: str | None, task: str | None) -> str | None:
+    """Return an extracted answer in one spelling for all that count as equal; None stays None."""
+    if extracted is None or task in (SANDBOX, choices.CHOICE):
         return extracted
     return answers.normalise_answer(extracted)
 

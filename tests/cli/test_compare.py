@@ -50,9 +50,8 @@ def test_seeds_are_taken_together(call: Callable, recorder: Recorder) -> None:
     assert [test["p_value_holm"] for test in record["tests"]] != p_values
     text = call("compare", *names, *where).stdout
     assert max(map(len, text.splitlines())) <= 120
-    assert "65.0 ± 7.1" in text
-    assert "by Holm over 3 comparisons" in " ".join(text.split())
-    assert "by seed the difference is +20.0 points" in " ".join(text.split())
+    assert "At M3 cream has 65.0 % and srlm 45.0 %: +20.0 points" in " ".join(text.split())
+    assert "paired bootstrap over 2 seeds and 40 shared items" in " ".join(text.split())
 
 
 def test_answers_stand_side_by_side(call: Callable, store_root: Path) -> None:

@@ -70,7 +70,7 @@ def test_bare_group_prints_its_help(call: Callable) -> None:
 
 
 def test_every_command_has_help_with_an_example_at_80_columns(call: Callable, all_commands: list[str]) -> None:
-    assert len(all_commands) == 26
+    assert len(all_commands) == 29
     for command in all_commands:
         called = call(*command.split(), "-h")
         assert called.code == 0

@@ -14,6 +14,7 @@ from engine.compute import hf_sampler
 from engine.compute.hf_sampler import HFSampler
 from engine.compute.logprobs import compute_sum_logprobs
 from engine.compute.train_dpo import train_preference
+from engine.compute.training import PreferenceLoss
 from engine.records import EncodedPrompt
 from engine.runtime.control import start_run
 
@@ -72,7 +73,7 @@ def test_a_bfloat16_training_moves_float32_weights(tmp_path: Path) -> None:
         model,
         build_word_tokenizer(),
         make_pairs(32, seed=3),
-        beta=0.1,
+        loss=PreferenceLoss(0.1),
         settings=build_settings(),
         dtype="bfloat16",
         work_folder=tmp_path,

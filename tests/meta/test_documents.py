@@ -48,7 +48,8 @@ def test_shown_command_exists(line: str) -> None:
             assert word.split("=")[0] in text, f"{word} is no option of {' '.join(group)}"
     if words[0] == "run" and words[1] in list_shipped_runs():
         overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-        load_run_config(words[1], overrides=overrides)
+        method = words[words.index("--method") + 1] if "--method" in words else None
+        load_run_config(words[1], overrides=overrides, method=method)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -21,16 +21,31 @@ from engine.config.yaml_loader import load_mapping
 
 RUNS = ["paper-llama2", "paper-llama3", "paper-llama3-lora", "sandbox", "sandbox-collapse", "sandbox-gentle"]
 METHODS = [
+    "agreement-filter",
+    "anchored-mean",
+    "anchored-permuted",
     "cream",
+    "cream-anchored",
     "cream-dynamic",
+    "cream-spearman",
+    "cream-toporder",
+    "ensemble-anchored-mean",
+    "ensemble-anchored-min",
+    "ensemble-lcb",
     "ensemble-mean",
     "ensemble-min",
+    "ensemble-uwo",
+    "fixed-65",
     "oracle",
     "random",
+    "reversed",
     "reward-model",
+    "signed-weight",
     "smoothing",
     "srlm",
     "srlm-judge",
+    "srlm-kl",
+    "vote",
 ]
 LAUNCHERS = ["ddp", "deepspeed", "fsdp"]
 
@@ -38,12 +53,14 @@ LAUNCHERS = ["ddp", "deepspeed", "fsdp"]
 def test_what_is_shipped() -> None:
     assert list_shipped_runs() == RUNS
     assert list_shipped_methods() == METHODS
-    files = sorted(find_configs_folder().rglob("*.yaml"))
-    launchers = [path for path in files if path.parent.name == "accelerate"]
-    assert [path.stem for path in launchers] == LAUNCHERS
-    files = [path for path in files if path not in launchers]
-    assert len(files) == len(RUNS) + len(METHODS)
-    for path in files:
+    assert len(METHODS) == 25
+    files: dict[str, list[Path]] = {}
+    for path in sorted(find_configs_folder().rglob("*.yaml")):
+        files.setdefault(path.parent.name, []).append(path)
+    assert set(files) == {"accelerate", "methods", "runs", "sweeps"}
+    assert [path.stem for path in files.pop("accelerate")] == LAUNCHERS
+    assert len(files["methods"]) == len(METHODS) and len(files["runs"]) == len(RUNS)
+    for path in (path for folder in files.values() for path in folder):
         assert load_mapping(path)["name"] == path.stem
 
 

@@ -1,4 +1,4 @@
-"""Models that score, made on the spot: a judge that states scores, and reward models of two architectures."""
+"""Models that score, made on the spot: a judge that states scores with a run of it, and reward models."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from engine.config.load import load_run_config
+from engine.config.run import RunConfig
+
+N_PROMPTS = 12
 WORDS = ["<pad>", "<bos>", "<end>", "<unk>", "User:", "Assistant:", "Score:", *"012345", "words"]
 # What follows a word, and how likely: a reply is a stated score, or words without one.
 FOLLOWS = {
@@ -126,3 +130,27 @@ def save_encoder(folder: Path) -> Path:
     )
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def build_judge_config(folder: Path, *overrides: str, method: str = "srlm-judge", name: str = "judged") -> RunConfig:
+    """Return a run of the model that answers and judges with stated scores; M1 is M0."""
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("\n".join(f'{{"prompt": "question {n}"}}' for n in range(N_PROMPTS)))
+    return load_run_config(
+        "sandbox",
+        overrides=[
+            f"model={{kind: hf, path: {folder / 'lm'}}}",
+            "data.sft=none",
+            f"data.prompts={prompts}",
+            f"data.prompts_per_iteration={N_PROMPTS}",
+            "iterations=1",
+            "evaluation.tasks=[]",
+            # One judged response a batch: there is a middle in which to kill it.
+            "sampling={n: 4, max_new_tokens: 4, temperature: 1.0, top_p: 1.0, batch_tokens: 900}",
+            "scoring.judge={max_new_tokens: 4, temperature: 1.0, top_p: 1.0}",
+            "training.batch_size=4",
+            *overrides,
+        ],
+        method=method,
+        name=name,
+    )

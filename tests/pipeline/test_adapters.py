@@ -26,6 +26,7 @@ from engine.artifacts import compute_folder_digest, measure_model
 from engine.compute.adapters import AdapterSettings, attach_adapter, load_policy
 from engine.compute.models import load_model
 from engine.compute.train_job import Examples, TrainJob, run_job
+from engine.compute.training import PreferenceLoss
 from engine.errors import CheckpointError, ConfigError
 from engine.records import PreferencePair, TokenSequence
 
@@ -70,7 +71,7 @@ def train(
         adapter=adapter,
         dtype=dtype,
         settings=build_settings(**{"learning_rate": 1e-2, **settings}),
-        beta=beta,
+        loss=None if beta is None else PreferenceLoss(beta),
         work_folder=str(folder / "work"),
         output_folder=str(folder / "out"),
     )

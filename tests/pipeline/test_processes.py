@@ -8,13 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 from forked_ranks import Steps, read_weights, run_ranks
-from tiny_models import END, build_model, build_settings, build_word_tokenizer, make_pairs, make_sequences
+from tiny_models import (
+    END,
+    build_model,
+    build_settings,
+    build_word_tokenizer,
+    make_pairs,
+    make_sequences,
+    refer_by_token,
+)
 
 from engine.compute.adapters import AdapterSettings
 from engine.compute.train_job import Examples, TrainJob, check_equal_weights, run_job
-from engine.compute.training import find_snapshot
+from engine.compute.training import PreferenceLoss, find_snapshot
 from engine.records import TokenSequence
 
+LOSS = PreferenceLoss(0.3, kl_weight=0.1, nll_weight=0.1)
 # 32 examples, 8 per step, 2 epochs.
 N_STEPS = 8
 LORA = AdapterSettings(rank=4, alpha=8, dropout=0.0, targets=("all-linear",))
@@ -39,7 +48,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pairs() -> Examples:
-    return make_pairs(32, seed=1, confidences=(0.9, 0.4, 0.7))
+    return refer_by_token(make_pairs(32, seed=1, confidences=(0.9, 0.4, 0.7)), build_model())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +56,9 @@ def demonstrations() -> Examples:
     return [TokenSequence(s.prompt, (*s.response, END)) for s in make_sequences(32, seed=1)]
 
 
-def build_job(base: Path, folder: Path, *, beta: float | None, adapter: AdapterSettings | None = None) -> TrainJob:
+def build_job(
+    base: Path, folder: Path, *, loss: PreferenceLoss | None, adapter: AdapterSettings | None = None
+) -> TrainJob:
     return TrainJob(
         base_folder=str(base),
         base_name="M0",
@@ -55,7 +66,7 @@ def build_job(base: Path, folder: Path, *, beta: float | None, adapter: AdapterS
         adapter=adapter,
         dtype="float32",
         settings=build_settings(batch_size=8, epochs=2, snapshot_every=3),
-        beta=beta,
+        loss=loss,
         work_folder=str(folder),
         output_folder=str(folder / "out"),
     )
@@ -104,7 +115,7 @@ def test_two_processes_train_as_one_with_the_doubled_pass(
 ) -> None:
     """The second process's pass holds other numbers of tokens: a mean of means would differ by far more than 1e-5."""
     examples = demonstrations if kind == "sft" else pairs
-    alone = build_job(base, tmp_path / "alone", beta=None if kind == "sft" else 0.3)
+    alone = build_job(base, tmp_path / "alone", loss=None if kind == "sft" else LOSS)
     shared = share(alone, tmp_path / "shared")
     assert (shared.settings.pass_size, alone.settings.pass_size) == (4, 8)
     environment = FSDP if kind.startswith("sharded") else None
@@ -119,7 +130,7 @@ def test_two_processes_train_as_one_with_the_doubled_pass(
 
 def test_an_adapter_in_two_processes_killed_and_resumed(base: Path, pairs: Examples, tmp_path: Path) -> None:
     """Recomputed activations and two passes per update on top; the resumed steps equal those of an unbroken run."""
-    alone = build_job(base, tmp_path / "alone", beta=0.3, adapter=LORA)
+    alone = build_job(base, tmp_path / "alone", loss=LOSS, adapter=LORA)
     shared = share(
         alone, tmp_path / "shared", gradient_accumulation_steps=2, gradient_checkpointing=True, snapshot_every=3
     )

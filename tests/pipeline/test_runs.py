@@ -58,6 +58,27 @@ def test_a_run_leaves_every_kind_of_row(whole: tuple[Path, RunRow]) -> None:
     assert len(rows["evaluations"]) == 3 * 16
 
 
+def test_every_stage_stores_its_measures(whole: tuple[Path, RunRow]) -> None:
+    """What moved from the base is the mean of the stored rewards; z is beta times what both sides moved apart."""
+    root, run = whole
+    with closing(open_reader(root)) as reader:
+        found = {(m.stage, m.name): m.value for m in read_run_metrics(reader, run.run_id) if m.step == 0}
+        stages = {stage.label: stage.stage_id for stage in read_run_stages(reader, run.run_id)}
+        scores = read_scores(reader, [stages["score t=1"]])
+    rewards = [row.score for row in scores if row.scorer == "implicit:M1" and row.score is not None]
+    assert found["score", "kl_base"] == pytest.approx(sum(rewards) / len(rewards))
+    shift = found["train", "chosen_shift"] - found["train", "rejected_shift"]
+    assert found["train", "final_z"] == pytest.approx(build_config().training.beta * shift, rel=1e-4)
+    expected = {
+        "sample": {"duplicate_prompt_rate", "distinct_2", "majority_answer_share", "mean_token_logprob"},
+        "score": {"kl_previous_token", "reward_length_correlation", "reward_auc", "anchor_auc", "tie_rate"},
+        "agree": {"tau_previous", "tau_anchor", "tau_saturated_share", "low_consistency_share"},
+        "pair": {"median_margin_top2", "length_gap", "anchor_agreement_share", "low_confidence_share"},
+        "evaluate": {"extraction_failure_rate", "truncated_rate"},
+    }
+    assert {(stage, name) for stage, names in expected.items() for name in names} <= found.keys()
+
+
 def test_checkpoints_are_plain_folders(whole: tuple[Path, RunRow]) -> None:
     root, run = whole
     with closing(open_reader(root)) as reader:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scorer_models import save_judge, save_reward_model
+from scorer_models import N_PROMPTS, build_judge_config, save_judge, save_reward_model
 from small_runs import build_config, find_processes, finish, is_stage, read_all, reread, wait_until
 from tiny_models import compute_plain
 from transformers import AutoModelForCausalLM
@@ -28,8 +28,6 @@ from db.queries import (
 )
 from db.reading import open_reader
 from db.rows import RunRow
-from engine.config.load import load_run_config
-from engine.config.run import RunConfig
 from engine.method.aggregation import compute_rewards
 from engine.method.judgement import compute_self_agreement
 from engine.records import TokenSequence
@@ -38,31 +36,6 @@ from engine.stages.score_judge import NO_JUDGEMENT
 from engine.stages.score_reward_model import TOO_LONG
 
 Score = dict[tuple[str, str, int], float | None]
-N_PROMPTS = 12
-
-
-def build_judge_config(folder: Path, *overrides: str, method: str = "srlm-judge", name: str = "judged") -> RunConfig:
-    """Return a run of the model that answers and judges with stated scores; M1 is M0."""
-    prompts = folder / "prompts.jsonl"
-    prompts.write_text("\n".join(f'{{"prompt": "question {n}"}}' for n in range(N_PROMPTS)))
-    return load_run_config(
-        "sandbox",
-        overrides=[
-            f"model={{kind: hf, path: {folder / 'lm'}}}",
-            "data.sft=none",
-            f"data.prompts={prompts}",
-            f"data.prompts_per_iteration={N_PROMPTS}",
-            "iterations=1",
-            "evaluation.tasks=[]",
-            # One judged response a batch: there is a middle in which to kill it.
-            "sampling={n: 4, max_new_tokens: 4, temperature: 1.0, top_p: 1.0, batch_tokens: 900}",
-            "scoring.judge={max_new_tokens: 4, temperature: 1.0, top_p: 1.0}",
-            "training.batch_size=4",
-            *overrides,
-        ],
-        method=method,
-        name=name,
-    )
 
 
 def read_score_rows(root: Path, run: RunRow, t: int) -> Score:

@@ -16,7 +16,7 @@ from tiny_models import END, build_model, build_settings, build_word_tokenizer, 
 from engine.compute import training
 from engine.compute.train_dpo import train_preference
 from engine.compute.train_sft import train_sft
-from engine.compute.training import MANIFEST, OnStep, find_snapshot
+from engine.compute.training import MANIFEST, OnStep, PreferenceLoss, find_snapshot
 from engine.records import TokenSequence
 
 # 32 examples, 8 per step, 3 epochs: 12 steps; snapshots at 3, 6 and 9, in the middle of epochs.
@@ -32,7 +32,7 @@ def train_pairs(folder: Path, on_step: OnStep) -> Weights:
         model,
         build_word_tokenizer(),
         make_pairs(32, seed=1, confidences=(0.9, 0.4, 0.7)),
-        beta=0.3,
+        loss=PreferenceLoss(0.3),
         settings=SETTINGS,
         dtype="float32",
         work_folder=folder,

@@ -14,18 +14,36 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from tiny_models import CONFIGS, END, PAD, build_model, build_settings, build_word_tokenizer, compute_plain, make_pairs
+from tiny_models import (
+    CONFIGS,
+    END,
+    PAD,
+    build_model,
+    build_settings,
+    build_word_tokenizer,
+    compute_plain,
+    compute_plain_logprobs,
+    make_pairs,
+    refer_by_token,
+)
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from transformers import PreTrainedModel
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from engine.compute.train_dpo import ConfidenceCollator, ConfidenceDPOTrainer, build_pair_dataset, train_preference
-from engine.compute.training import build_arguments
+from engine.compute.train_dpo import (
+    ConfidenceCollator,
+    ConfidenceDPOTrainer,
+    build_pair_dataset,
+    estimate_kl,
+    train_preference,
+)
+from engine.compute.training import PreferenceLoss, build_arguments
 from engine.method.loss import compute_loss, compute_target_margin
 from engine.records import PreferencePair, TokenSequence
 
 BETA = 0.3
+LOSS = PreferenceLoss(BETA)
 CONFIDENCES = (0.0, 0.5, 1.0, 0.8, 0.31)
 Gradients = dict[str, torch.Tensor]
 
@@ -37,30 +55,31 @@ def move_references(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
 
 
 def compute_by_trainer(
-    pairs: Sequence[PreferencePair], tmp_path: Path, *, model: PreTrainedModel | None = None
+    pairs: Sequence[PreferencePair],
+    tmp_path: Path,
+    *,
+    model: PreTrainedModel | None = None,
+    loss: PreferenceLoss = LOSS,
 ) -> tuple[float, Gradients]:
     """Loss and gradients of one batch as the trainer computes them."""
     model = model or build_model()
     arguments = build_arguments(build_settings(), dtype="float32", work_folder=tmp_path)
     trainer = ConfidenceDPOTrainer(
         model=model.train(),
-        args=DPOConfig(**arguments, beta=BETA),
+        args=DPOConfig(**arguments, beta=loss.beta),
+        loss=loss,
         data_collator=ConfidenceCollator(pad_token_id=PAD),
         train_dataset=build_pair_dataset(pairs),
         processing_class=build_word_tokenizer(),
     )
-    loss = trainer.compute_loss(model, trainer.data_collator(list(trainer.train_dataset)))
-    loss.backward()
-    return loss.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    value = trainer.compute_loss(model, trainer.data_collator(list(trainer.train_dataset)))
+    value.backward()
+    return value.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 def compute_plain_z(model: PreTrainedModel, pair: PreferencePair) -> torch.Tensor:
     """z of one pair, with a gradient, from two unpadded forward passes."""
-    sums = []
-    for side in (pair.chosen, pair.rejected):
-        logits = model(input_ids=torch.tensor([pair.prompt + side]), use_cache=False).logits[0]
-        logprobs = logits.log_softmax(-1)[len(pair.prompt) - 1 : -1]
-        sums.append(logprobs.gather(1, torch.tensor(side)[:, None]).sum())
+    sums = [compute_plain_logprobs(model, pair.prompt, side).sum() for side in (pair.chosen, pair.rejected)]
     return BETA * (sums[0] - sums[1] - (pair.reference_chosen_logprob - pair.reference_rejected_logprob))
 
 
@@ -83,6 +102,7 @@ def train(
     *,
     model: PreTrainedModel | None = None,
     dtype: str = "float32",
+    loss: PreferenceLoss = LOSS,
     **settings: object,
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """The values of every step and the weights at the end."""
@@ -91,7 +111,7 @@ def train(
         model,
         build_word_tokenizer(),
         pairs,
-        beta=BETA,
+        loss=loss,
         settings=build_settings(**settings),
         dtype=dtype,
         work_folder=folder,
@@ -112,6 +132,69 @@ def test_loss_and_gradients_equal_plain_torch(tmp_path: Path) -> None:
     assert loss == pytest.approx(expected.item(), abs=1e-5)
     assert loss == pytest.approx(float(np.mean(compute_loss(z.detach().numpy(), c.numpy()))), abs=1e-5)
     assert_equal_gradients(gradients, collect_gradients(model, expected))
+
+
+def test_the_signed_loss_equals_plain_torch(tmp_path: Path) -> None:
+    """L = (2C - 1) * -logsigmoid(z): for C < 1/2 it rewards a small z, for C = 1/2 it is nothing."""
+    pairs = move_references(make_pairs(10, seed=1, confidences=CONFIDENCES))
+    model = build_model().train()
+    z = torch.stack([compute_plain_z(model, pair) for pair in pairs])
+    c = torch.tensor([pair.confidence for pair in pairs])
+    expected = (-(2 * c - 1) * logsigmoid(z)).mean()
+    loss, gradients = compute_by_trainer(pairs, tmp_path, loss=PreferenceLoss(BETA, kind="signed"))
+    assert loss == pytest.approx(expected.item(), abs=1e-5)
+    assert_equal_gradients(gradients, collect_gradients(model, expected))
+    steps, _ = train(pairs, tmp_path / "logged", loss=PreferenceLoss(BETA, kind="signed"))
+    assert "target_z" not in steps[0] and "z" in steps[0]
+
+
+def test_kl_and_likelihood_terms_equal_plain_torch(tmp_path: Path) -> None:
+    """KL: exp(d) - 1 - d of d = log ref - log pi, summed over tokens, mean over both sides; NLL: mean over tokens."""
+    pairs = refer_by_token(move_references(make_pairs(10, seed=1, confidences=CONFIDENCES)), build_model(seed=1))
+    model = build_model().train()
+    z = torch.stack([compute_plain_z(model, pair) for pair in pairs])
+    c = torch.tensor([pair.confidence for pair in pairs])
+    kls, nlls = [], []
+    for pair in pairs:
+        for response, reference in (
+            (pair.chosen, pair.reference_chosen_token_logprobs),
+            (pair.rejected, pair.reference_rejected_token_logprobs),
+        ):
+            logprobs = compute_plain_logprobs(model, pair.prompt, response)
+            d = torch.tensor(reference) - logprobs
+            kls.append((d.exp() - 1 - d).sum())
+            if response is pair.chosen:
+                nlls.append(-logprobs.mean())
+    dpo = (-c * logsigmoid(z) - (1 - c) * logsigmoid(-z)).mean()
+    kl, nll = torch.stack(kls).mean(), torch.stack(nlls).mean()
+    assert kl.item() > 1 and nll.item() > 1
+    expected = dpo + 0.2 * kl + 0.7 * nll
+    weights = PreferenceLoss(BETA, kl_weight=0.2, nll_weight=0.7)
+    loss, gradients = compute_by_trainer(pairs, tmp_path, loss=weights)
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert_equal_gradients(gradients, collect_gradients(model, expected))
+    steps, _ = train(pairs, tmp_path / "logged", loss=weights, batch_size=10)
+    assert steps[0]["kl"] == pytest.approx(kl.item(), rel=1e-5)
+    assert steps[0]["chosen_nll"] == pytest.approx(nll.item(), rel=1e-5)
+    assert steps[0]["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_kl_estimate_has_the_divergence_as_its_mean() -> None:
+    """Over tokens drawn from the policy, exp(d) - 1 - d averages to sum pi (log pi - log ref); no term is below 0."""
+    policy, reference = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.2, 0.5, 0.3])
+    estimates = estimate_kl(policy.log()[:, None], reference.log()[:, None])
+    assert float(estimates.min()) >= 0
+    exact = float((policy * (policy / reference).log()).sum())
+    assert float((policy * estimates).sum()) == pytest.approx(exact, abs=1e-6)
+    assert estimate_kl(policy.log()[None], policy.log()[None]).tolist() == [0.0]
+
+
+def test_a_kl_term_holds_the_policy_near_its_reference(tmp_path: Path) -> None:
+    pairs = refer_by_token(make_pairs(8, seed=11), build_model())
+    long = {"epochs": 12, "lr_scheduler": "constant"}
+    free, _ = train(pairs, tmp_path / "free", loss=PreferenceLoss(BETA, kl_weight=1e-9), **long)
+    held, _ = train(pairs, tmp_path / "held", loss=PreferenceLoss(BETA, kl_weight=1.0), **long)
+    assert free[0]["kl"] == pytest.approx(0, abs=1e-5) and held[-1]["kl"] < 0.2 * free[-1]["kl"]
 
 
 def test_loss_is_conservative_dpo_with_label_smoothing_1_minus_c(tmp_path: Path) -> None:
@@ -216,12 +299,13 @@ def test_shuffled_pairs_keep_their_references_and_confidences(tmp_path: Path) ->
 
 
 def test_accumulation_gives_the_same_training(tmp_path: Path) -> None:
-    pairs = move_references(make_pairs(32, seed=7, confidences=CONFIDENCES))
-    whole, weights = train(pairs, tmp_path / "whole", batch_size=8)
-    parts, accumulated = train(pairs, tmp_path / "parts", batch_size=8, gradient_accumulation_steps=4)
+    pairs = refer_by_token(move_references(make_pairs(32, seed=7, confidences=CONFIDENCES)), build_model())
+    loss = PreferenceLoss(BETA, kl_weight=0.1, nll_weight=0.2)
+    whole, weights = train(pairs, tmp_path / "whole", loss=loss, batch_size=8)
+    parts, accumulated = train(pairs, tmp_path / "parts", loss=loss, batch_size=8, gradient_accumulation_steps=4)
     assert len(whole) == len(parts) == 4
     assert [step["loss"] for step in parts] == pytest.approx([step["loss"] for step in whole], abs=1e-5)
-    for name in ("loss", "z", "grad_norm", "chosen_logprob"):
+    for name in ("loss", "z", "grad_norm", "chosen_logprob", "kl", "chosen_nll"):
         assert [step[name] for step in parts] == pytest.approx([step[name] for step in whole], rel=1e-3, abs=1e-4)
     for name, weight in weights.items():
         torch.testing.assert_close(accumulated[name], weight, atol=2e-4, rtol=0)

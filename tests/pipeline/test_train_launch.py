@@ -20,7 +20,7 @@ from engine.compute import train_process
 from engine.compute.train_job import Examples, TrainJob, read_job, run_job, write_job
 from engine.compute.train_launch import launch_job, raise_failure
 from engine.compute.train_process import LINKS_FILE, Links
-from engine.compute.training import find_snapshot
+from engine.compute.training import PreferenceLoss, find_snapshot
 from engine.config.shipped import find_configs_folder
 from engine.errors import CreamError, ExitCode
 from engine.records import PreferencePair, TokenSequence
@@ -43,7 +43,7 @@ def job(tmp_path: Path) -> TrainJob:
         adapter=None,
         dtype="bfloat16",
         settings=build_settings(batch_size=8, epochs=2, snapshot_every=2),
-        beta=None,
+        loss=None,
         work_folder=str(tmp_path / "alone"),
         output_folder=str(tmp_path / "alone" / "out"),
     )
@@ -147,7 +147,7 @@ def test_the_first_failure_is_the_one_that_counts(tmp_path: Path, kind: str, exp
 
 
 def test_a_job_is_read_as_it_was_written(job: TrainJob, tmp_path: Path) -> None:
-    pairs = [PreferencePair((1, 2), (3,), (4, 5), -1.25, -0.1, 2 / 3)]
-    preference = replace(job, beta=0.1)
+    pairs = [PreferencePair((1, 2), (3,), (4, 5), -1.25, -0.1, 2 / 3, (-1.25,), (-0.06, -0.04))]
+    preference = replace(job, loss=PreferenceLoss(0.1, kind="signed", kl_weight=0.5))
     write_job(preference, pairs, tmp_path / "job")
     assert read_job(tmp_path / "job") == (preference, pairs)

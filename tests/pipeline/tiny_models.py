@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -106,6 +107,12 @@ def compute_plain(model: PreTrainedModel, sequence: TokenSequence) -> float:
     return sum(float(logprobs_TV[first + at, token]) for at, token in enumerate(sequence.response))
 
 
+def compute_plain_logprobs(model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]) -> torch.Tensor:
+    """Log-probs of the response's tokens, with a gradient, from an unpadded forward pass."""
+    logits = model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits[0]
+    return logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, torch.tensor(response)[:, None])[:, 0]
+
+
 def make_pairs(n: int, *, seed: int, confidences: Sequence[float] = (1.0,)) -> list[PreferencePair]:
     """Return random pairs whose responses end with the end token; reference log-probs are those of ``build_model()``.
 
@@ -120,6 +127,24 @@ def make_pairs(n: int, *, seed: int, confidences: Sequence[float] = (1.0,)) -> l
         confidence = confidences[index % len(confidences)]
         pairs.append(PreferencePair(one.prompt, sides[0].response, sides[1].response, good, bad, confidence))
     return pairs
+
+
+def refer_by_token(pairs: Sequence[PreferencePair], model: PreTrainedModel) -> list[PreferencePair]:
+    """The pairs with the log-probs by token of another reference than that of their sums."""
+    found = []
+    for pair in pairs:
+        with torch.no_grad():
+            chosen, rejected = (
+                compute_plain_logprobs(model, pair.prompt, side) for side in (pair.chosen, pair.rejected)
+            )
+        found.append(
+            replace(
+                pair,
+                reference_chosen_token_logprobs=tuple(chosen.tolist()),
+                reference_rejected_token_logprobs=tuple(rejected.tolist()),
+            )
+        )
+    return found
 
 
 def build_settings(**changes: object) -> OptimiserSettings:

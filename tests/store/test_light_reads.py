@@ -26,7 +26,7 @@ LIGHT = (
         "pair_detail",
         "exports",
     ),
-    *("annotations", "run_queue", "compare_reads", "plan_reads", "run_series"),
+    *("annotations", "run_queue", "compare_reads", "plan_reads", "run_series", "studies"),
 )
 
 

@@ -71,7 +71,7 @@ def test_models_equal_the_migrations(tmp_path: Path, metadata_store: Callable[[P
     metadata_store(tmp_path / "modelled")
     migrated = describe_schema(tmp_path / "migrated" / "cream.db")
     modelled = describe_schema(tmp_path / "modelled" / "cream.db")
-    assert len(migrated) == 18
+    assert len(migrated) == 21
     assert migrated.keys() == modelled.keys()
     for table, expected in migrated.items():
         assert modelled[table] == expected, table
@@ -181,7 +181,7 @@ def test_newer_store_is_refused(tmp_path: Path, opener: Callable[[Path], Any]) -
     open_store(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "cream.db")) as c:
         c.execute("PRAGMA user_version = 9999")
-    with pytest.raises(StoreError, match=r"version 9999.* version 3 at most") as caught:
+    with pytest.raises(StoreError, match=r"version 9999.* version 4 at most") as caught:
         opener(tmp_path)
     assert "upgrade cream-tui" in str(caught.value.hint)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cream_tui.diagnostics import UsageProblem
-from cream_tui.targets import PairsTarget, RunTarget, parse_target
+from cream_tui.targets import HealthTarget, PairsTarget, RunTarget, parse_target
 from db import writes
 from db.errors import RunNotFoundError
 from db.reading import open_reader
@@ -37,10 +37,11 @@ def test_a_run_by_any_of_its_names(reader: sqlite3.Connection, name: str) -> Non
     assert parse_target(reader, f"{name}/M2") == RunTarget(run_id, "M2")
     assert parse_target(reader, f"{name}/pairs") == PairsTarget(run_id)
     assert parse_target(reader, f"{name}/pairs/412") == PairsTarget(run_id, number=412)
+    assert parse_target(reader, f"{name}/health") == HealthTarget(run_id)
     assert parse_target(reader, f"{run_id[:4]}/M4") == RunTarget(run_id, "M4")
 
 
-@pytest.mark.parametrize("rest", ["M5", "pairs/0", "pairs/x", "pairs/-1", "pairs/1/2", "Mx", "pear", "pairs/١"])
+@pytest.mark.parametrize("rest", ["M5", "pairs/0", "pairs/x", "pairs/-1", "pairs/1/2", "Mx", "pear", "health/1", "pairs/١"])
 def test_a_place_that_is_not_there_is_named(reader: sqlite3.Connection, rest: str) -> None:
     with pytest.raises(UsageProblem, match="demo-cream/"):
         parse_target(reader, f"demo-cream/{rest}")

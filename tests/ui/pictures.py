@@ -20,12 +20,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 from driving import copy_store, press, settle
+from made_studies import SEEDS, WAITING, add_study
 from textual.widgets import Input
 
 from cream_tui.app import CreamApp
 from cream_tui.screens.launch import DEBOUNCE_S
 from cream_tui.shell.saving import draw_picture
-from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.targets import CompareTarget, HealthTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
 from cream_tui.views import launch_reader
 from cream_tui.views.launch_checks import Machine
 from engine.runtime import preview
@@ -38,7 +39,7 @@ _UNIQUE = re.compile(r"terminal-\d+")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view of the recorded store: where, how large, after which keys."""
+    """A view of the recorded store: where, how large, after which keys; ``has_study``: with its runs as a study."""
 
     name: str
     target: Callable[[dict[str, str]], Target]
@@ -46,6 +47,7 @@ class View:
     keys: tuple[str, ...] = ()
     theme: str | None = None
     document: str | None = None
+    has_study: bool = False
 
 
 def runs(_: dict[str, str]) -> Target:
@@ -68,6 +70,10 @@ def launch(name: str, at: str | None = None) -> Callable[[dict[str, str]], Targe
     return lambda ids: LaunchTarget(source_run_id=ids[name], fork_at=at)
 
 
+def health(name: str, key: str | None = None) -> Callable[[dict[str, str]], Target]:
+    return lambda ids: HealthTarget(ids[name], key)
+
+
 ARMS = ("srlm-seed0", "cream-seed0")
 ALL = ("srlm-seed0", "srlm-seed1", "srlm-seed2", "cream-seed0", "cream-seed1", "cream-seed2")
 VIEWS = (
@@ -77,6 +83,7 @@ VIEWS = (
     View("runs-contrast-narrow", runs, NARROW, theme="cream-contrast"),
     View("runs-terminal-colours", runs, theme="ansi-dark"),
     View("runs-selected", runs, keys=("j", "space", "j", "space")),
+    View("runs-study", runs, keys=("home", "down", "enter", "down", "enter"), has_study=True, document="study"),
     View("help", runs, keys=("question_mark",)),
     View("run", run("cream-seed0"), document="run"),
     View("run-narrow", run("cream-seed0"), NARROW),
@@ -100,6 +107,8 @@ VIEWS = (
     View("compare-seeds", compare(*ALL)),
     View("compare-narrow", compare(*ARMS), NARROW),
     View("compare-answers", compare(*ARMS), keys=("d",)),
+    View("health", health("cream-seed2", "accuracy_from_previous"), document="health"),
+    View("health-narrow", health("cream-seed2"), NARROW),
     View("launch", launch("cream-seed0"), document="launch"),
     View("launch-narrow", launch("cream-seed0"), NARROW),
     View("launch-fork", launch("cream-seed0", "M2")),
@@ -109,6 +118,8 @@ VIEWS = (
 
 async def draw(view: View, root: Path) -> str:
     """The picture of a view of this store, as SVG."""
+    if view.has_study:
+        add_study(root, "reviewers", [*SEEDS, *WAITING, ("fast", 0, "too-fast")], finished_at=find_now(root))
     with closing(sqlite3.connect(root / "cream.db")) as connection:
         ids = {row[1]: row[0] for row in connection.execute("SELECT run_id, name FROM run")}
     os.chdir(root.parent)  # the place of the store is shown
@@ -150,12 +161,11 @@ def main() -> int:
     DOCUMENTS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CONFIG_HOME"] = folder
-        root = copy_store(Path(folder), is_usable=False)
         for view in VIEWS:
             if view.document is None:
                 continue
+            root = copy_store(Path(folder) / view.name, is_usable=False)
             with frozen(root):
-                (root / "view.json").unlink(missing_ok=True)
                 (DOCUMENTS / f"{view.document}.svg").write_text(asyncio.run(draw(view, root)), encoding="utf-8")
                 print(f"docs/screens/{view.document}.svg")
     return 0

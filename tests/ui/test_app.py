@@ -24,7 +24,7 @@ from cream_tui.shell.key_list import list_keys, list_keys_of
 from cream_tui.shell.themes import DARK, LIGHT
 from cream_tui.targets import CompareTarget, PairsTarget, RunsTarget, RunTarget
 
-MODES = {"1": "runs", "2": "run", "3": "pairs", "4": "compare", "5": "launch"}
+MODES = {"1": "runs", "2": "run", "3": "pairs", "4": "compare", "5": "launch", "6": "health"}
 
 
 def find_id(root: Path, name: str) -> str:
@@ -47,7 +47,7 @@ def catch_sequences(app: CreamApp, monkeypatch: pytest.MonkeyPatch) -> list[str]
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
 async def test_digits_go_to_every_screen_and_escape_comes_back(open_app: OpenApp, size: tuple[int, int]) -> None:
     async with open_app(RunsTarget(), size=size) as (app, pilot):
-        for key in "23415":
+        for key in "234165":
             await press(pilot, key)
             assert app.current_mode == MODES[key]
             assert isinstance(app.front, StoreScreen)

@@ -23,7 +23,7 @@ from cream_tui.screens.launch import DEBOUNCE_S, LaunchScreen
 from cream_tui.shell import actions
 from cream_tui.targets import LaunchTarget
 from db.queries import find_run, open_reader
-from engine.config.load import load_run_config
+from engine.config.load import list_shipped_methods, load_run_config
 
 SIZES = [(120, 40), (80, 24)]
 SANDBOX = LaunchTarget(base="sandbox")
@@ -133,9 +133,11 @@ async def test_space_takes_the_next_choice(open_app: Any) -> None:
         screen.form.focus_field("method")
         await press(pilot, "space")
         await look(pilot)
-        assert screen.draft.values["method"] == "cream-dynamic"
-        assert "--method cream-dynamic" in read_screen(app)
-        assert screen.form.rows["method"].input.value == "cream-dynamic"
+        methods = list_shipped_methods()
+        expected = methods[methods.index("cream") + 1]
+        assert screen.draft.values["method"] == expected
+        assert f"--method {expected}" in read_screen(app)
+        assert screen.form.rows["method"].input.value == expected
 
 
 @pytest.mark.parametrize("size", SIZES)

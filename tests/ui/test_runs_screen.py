@@ -17,7 +17,7 @@ from cream_tui.app import CreamApp
 from cream_tui.screens.runs import RunsScreen
 from cream_tui.shell import actions
 from cream_tui.targets import CompareTarget, LaunchTarget, RunsTarget, RunTarget, Target
-from cream_tui.views.runs import GroupRow, RunRow
+from cream_tui.views.run_rows import GroupRow, RunRow
 from db.annotations import add_tags, set_baseline
 
 SIZES = [(120, 40), (80, 24)]

@@ -15,7 +15,7 @@ import pytest
 from driving import press, read_screen, settle
 
 from cream_tui.app import CreamApp
-from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.targets import CompareTarget, HealthTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
 
 HOSTILE = (
     "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x9b31m\x9d0;title\x9c [bold red]markup[/] $error "
@@ -74,6 +74,7 @@ def list_targets(root: Path) -> list[Target]:
         pairs,
         CompareTarget((ids[0], ids[1])),
         LaunchTarget(source_run_id=ids[1]),
+        HealthTarget(ids[1]),
     ]
 
 
@@ -95,11 +96,12 @@ KEYS: dict[type, tuple[str, ...]] = {
     PairsTarget: ("r", "r", "d", "d", "h", "escape", "B", "B", "H", "escape", "e", "escape", "tab", "j"),
     CompareTarget: ("d", "escape", "tab", "tab", "u", "pagedown"),
     LaunchTarget: ("ctrl+t", "escape"),
+    HealthTarget: ("down", "exclamation_mark", "escape"),
 }
 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)], ids=["wide", "narrow"])
-@pytest.mark.parametrize("place", range(6), ids=["runs", "run", "failed", "pairs", "compare", "launch"])
+@pytest.mark.parametrize("place", range(7), ids=["runs", "run", "failed", "pairs", "compare", "launch", "health"])
 async def test_nothing_that_a_terminal_obeys_comes_out(hostile_store: Path, place: int, size: tuple[int, int]) -> None:
     target = list_targets(hostile_store)[place]
     app = CreamApp(hostile_store, target)

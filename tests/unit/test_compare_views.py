@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from made_arms import build_model, build_run
 
 from cream_tui.config_differences import find_differences, flatten_config, list_settings
 from cream_tui.narrative import Arm, tell_differences
-from cream_tui.results import ModelResult, TaskCount
-from cream_tui.seed_narrative import RUNS_NOT_METHODS, find_last_common_model, tell_seeds
 from cream_tui.views.compare import (
     MetricValue,
     Spread,
@@ -41,32 +39,9 @@ from cream_tui.views.shared_prompts import (
     summarise_sampled,
 )
 from db.compare_reads import PromptSide, RunCost, SharedIteration, SharedPrompt, ValueRange
-from db.rows import EvaluationRow, RunRow
+from db.rows import EvaluationRow
 
 ACCURACY = ("evaluate", "accuracy")
-
-
-def build_run(name: str, *, method: str = "cream", seed: int = 0, beta: float = 0.1, **changes: object) -> RunRow:
-    config = {
-        "name": name,
-        "seed": seed,
-        "method": {"name": method},
-        "training": {"beta": beta},
-        "resources": {"threads": seed + 1},
-    }
-    run = RunRow(
-        run_id=f"id-{name}", name=name, method=method, seed=seed, iterations=2, state="done", created_at=1.0,
-        started_at=1.0, finished_at=2.0, config_json=json.dumps(config), config_digest="d",
-        lineage_json='{"segments": [], "salt": null}', base_folder="/m0", base_digest="m0", parent_run_id=None,
-        fork_at=None, reuse=True, provenance_json="{}", stop_requested_at=None, exit_code=0, error=None, note="",
-        is_baseline=False, queue_position=None, tags=(),
-    )  # fmt: skip
-    return replace(run, **changes)  # type: ignore[arg-type]
-
-
-def build_model(name: str, right: Sequence[bool]) -> ModelResult:
-    items = {("t", str(k)): is_right for k, is_right in enumerate(right)}
-    return ModelResult(name, (TaskCount("t", sum(right), len(right)),), {}, items)
 
 
 def build_side(prompt_id: str = "p", **changes: object) -> PromptSide:
@@ -231,57 +206,6 @@ def test_settings_differ_by_dotted_key_and_the_name_is_none() -> None:
     assert flatten_config(first) == {"name": "a", "t.x": 1, "t.y": []}
     assert find_differences([first, second]) == {"t.y": [[], None], "t.z": [None, {}]}
     assert list(list_settings([first, second])) == ["t.x", "t.y", "t.z"]
-
-
-# What seeds say -----------------------------------------------------------------------------------------------------
-
-
-def test_seeds_give_a_paired_interval() -> None:
-    """By seed +0.5 and +0.25: mean 0.375, std 0.1768, half width 12.706 * 0.125 = 1.588, so -121.3 to +196.3."""
-    runs = [
-        build_run("a", method="srlm"),
-        build_run("b", method="srlm", seed=1),
-        build_run("c"),
-        build_run("d", seed=1),
-    ]
-    right = {"a": 1, "b": 2, "c": 3, "d": 3}
-    results = {f"id-{name}": [build_model("M2", [k < n for k in range(4)])] for name, n in right.items()}
-    (sentence,) = tell_seeds(group_by_seed(runs), results, baseline=0)
-    assert sentence == (
-        "At M2 cream has 75.0 ± 0.0 % (2 seeds) and srlm 37.5 ± 17.7 % (2 seeds); by seed the difference is +37.5 "
-        "points (95 % interval: −121.3 to +196.3, 2 seeds): the data carries no claim of a difference."
-    )
-
-
-def test_a_constant_difference_over_seeds_is_a_claim() -> None:
-    runs = [build_run(f"{method}{seed}", method=method, seed=seed) for method in ("srlm", "cream") for seed in range(3)]
-    results = {
-        run.run_id: [build_model("M1", [k < run.seed + (2 if run.method == "cream" else 0) for k in range(8)])]
-        for run in runs
-    }
-    (sentence,) = tell_seeds(group_by_seed(runs), results, baseline=0)
-    assert sentence.endswith(
-        "the difference is +25.0 points (95 % interval: +25.0 to +25.0, 3 seeds): cream is better."
-    )
-
-
-def test_without_shared_seeds_no_interval_is_given() -> None:
-    runs = [build_run(f"r{k}", method="srlm" if k < 2 else "cream", seed=k) for k in range(4)]
-    results = {run.run_id: [build_model("M1", [True, False])] for run in runs}
-    (sentence,) = tell_seeds(group_by_seed(runs), results, baseline=0)
-    assert sentence.endswith("they share fewer than two seeds, so no interval is given.")
-
-
-def test_single_runs_are_called_runs() -> None:
-    runs = [build_run("a"), build_run("b", method="srlm")]
-    assert tell_seeds(group_by_seed(runs), {}, baseline=0) == [RUNS_NOT_METHODS]
-
-
-def test_last_common_model_is_none_of_m0() -> None:
-    first = [build_model(name, [True]) for name in ("M0", "M1", "M2")]
-    assert find_last_common_model([first, first[:2]]) == "M1"
-    assert find_last_common_model([first, first[:1]]) is None
-    assert find_last_common_model([]) is None
 
 
 def test_differences_to_the_baseline_are_corrected_for_their_number() -> None:

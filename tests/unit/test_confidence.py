@@ -1,12 +1,19 @@
 """Confidence of every prompt from the agreements of an iteration."""
 
 import math
+from statistics import correlation
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.method.confidence import C_MAPS, Confidence, UndefinedConfidence, compute_confidences
+from engine.method.confidence import (
+    C_MAPS,
+    Confidence,
+    UndefinedConfidence,
+    compute_confidences,
+    permute_confidences,
+)
 
 RATES = {"a": 0.9, "b": 0.3, "c": None, "d": 0.6}  # mean of the three defined: 1.8 / 3 = 0.6
 
@@ -114,6 +121,33 @@ def test_confidence_stays_in_its_range(rates, shrinkage, c_map):
     result = compute_confidences(rates, kind="per_prompt", shrinkage=shrinkage, c_map=c_map)
     lowest = {"linear": 0.0, "exact": 2 / 3 - 1e-12, "clamp": 0.5}[c_map]
     assert all(c is None or lowest <= c <= 1 for c in result.by_prompt.values())
+
+
+@given(rates_by_prompt, st.integers(0, 2**32), st.randoms(use_true_random=False))
+def test_permuting_deals_the_same_values_to_the_same_prompts_anew(rates, seed, random):
+    before = compute_confidences(rates, kind="per_prompt")
+    after = permute_confidences(before, seed=seed)
+    assert list(after.by_prompt) == list(rates)
+    assert {key for key, c in after.by_prompt.items() if c is None} == {key for key in rates if rates[key] is None}
+    assert sorted(c for c in after.by_prompt.values() if c is not None) == sorted(filter_defined(rates))
+    assert (after.mean, after.n_defined, after.n_undefined) == (before.mean, before.n_defined, before.n_undefined)
+    keys = list(rates)
+    random.shuffle(keys)
+    shuffled = compute_confidences({key: rates[key] for key in keys}, kind="per_prompt")
+    assert permute_confidences(shuffled, seed=seed) == after
+
+
+def filter_defined(rates):
+    return [rate for rate in rates.values() if rate is not None]
+
+
+def test_permuting_forgets_which_prompt_a_value_belonged_to():
+    """Over 400 prompts the correlation of two random orders has standard deviation 1/20."""
+    before = compute_confidences({f"p{i}": i / 400 for i in range(400)}, kind="per_prompt")
+    after = [permute_confidences(before, seed=seed).by_prompt for seed in (0, 1)]
+    assert after[0] != after[1]
+    for by_prompt in after:
+        assert abs(correlation(list(before.by_prompt.values()), list(by_prompt.values()))) < 0.2
 
 
 def test_nothing_defined():

@@ -1,6 +1,8 @@
 """Which two responses of a prompt become its pair."""
 
 import math
+import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -56,6 +58,39 @@ def test_a_pair_or_a_reason(group):
         assert choice.rejected_k == rewards.index(min(present))
         assert choice.margin == max(present) - min(present) > 0
         assert items[choice.chosen_k] != items[choice.rejected_k]
+
+
+def test_a_random_rejected_is_drawn_evenly_among_the_lower_ones():
+    """Of rewards 5 2 5 1 missing 3, responses 1, 3 and 5 can be rejected; of 3000 draws each has 1000 +- 26."""
+    rewards, items = [5.0, 2.0, 5.0, 1.0, None, 3.0], "abcdef"
+    choices = [select_pair(rewards, items, rng=random.Random(seed)) for seed in range(3000)]
+    assert {choice.chosen_k for choice in choices} == {0}
+    counts = Counter(choice.rejected_k for choice in choices)
+    assert set(counts) == {1, 3, 5} and min(counts.values()) > 890
+    assert all(choice.margin == 5.0 - rewards[choice.rejected_k] for choice in choices)
+
+
+def test_a_random_rejected_is_never_a_copy_of_chosen():
+    assert select_pair([2.0, 1.0, 0.0], [(5,), (5,), (7,)], rng=random.Random(0)) == PairChoice(0, 2, 2.0, None)
+    copies = select_pair([2.0, 1.0], [(5,), (5,)], rng=random.Random(0))
+    assert copies == skipped(pairing.CHOSEN_EQUALS_REJECTED)
+    assert select_pair([1.0, 1.0], "ab", rng=random.Random(0)) == skipped(pairing.ALL_REWARDS_EQUAL)
+
+
+def test_a_margin_below_the_threshold_makes_no_pair():
+    assert select_pair([1.0, 3.0], "ab", min_margin=2.0) == PairChoice(1, 0, 2.0, None)
+    assert select_pair([1.0, 3.0], "ab", min_margin=2.1) == skipped(pairing.SMALL_MARGIN)
+
+
+def test_rejected_comes_from_the_other_model_where_there_is_one():
+    """The first three are the policy's: chosen among 1 4 2, rejected among 9 0 3, whatever is lower or higher."""
+    rewards, items = [1.0, 4.0, 2.0, 9.0, 0.0, 3.0], "abcdef"
+    assert select_pair(rewards, items, n_own=3) == PairChoice(1, 4, 4.0, None)
+    drawn = {select_pair(rewards, items, n_own=3, rng=random.Random(seed)).rejected_k for seed in range(50)}
+    assert drawn == {4, 5}
+    assert select_pair([1.0, 2.0, 2.0, 3.0], "abcd", n_own=2) == skipped(pairing.NO_LOWER_REWARD)
+    assert select_pair([1.0, 2.0, None, None], "abcd", n_own=2) == skipped(pairing.FEWER_THAN_2_REWARDS)
+    assert select_pair([1.0, 2.0], "ab", n_own=2) == PairChoice(1, 0, 1.0, None)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -69,6 +69,18 @@ def detail(scores: Sequence[tuple[float | None, float | None]], items: Sequence[
     return PairDetail(view(), None, responses, "implicit:M2", "implicit:M1", None)
 
 
+def test_places_are_counted_over_the_policys_responses_as_tau_counts_them() -> None:
+    """Of M1's responses, which are there only to be rejected, the reward shows and no place."""
+    pair = detail([(3.0, 1.0), (1.0, 2.0), (9.0, 9.0), (0.0, 0.0)])
+    responses = tuple(replace(response, is_policy=response.k < 2) for response in pair.responses)
+    rows = build_rank_rows(replace(pair, responses=responses))
+    assert [row.current_rank for row in rows] == [1, 2, None, None]
+    assert [row.current for row in rows] == [3.0, 1.0, 9.0, 0.0]
+    assert format_orders(rows) == "A>B | B>A"
+    shown = build_rank_table(rows, pair).plain.split("\n")
+    assert ["of M1" in line for line in shown[1:5]] == [False, False, True, True]
+
+
 # Orders and numbers
 
 

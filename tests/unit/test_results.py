@@ -91,6 +91,18 @@ def test_measures_of_iteration_t_belong_to_the_model_that_sampled() -> None:
     assert results[1].accuracy is None
 
 
+def test_measures_of_an_evaluation_belong_to_the_model_it_evaluates() -> None:
+    rows = {"M2": [EvaluationRow("b", "1", "q", "a", None, "a", False, 1, "end")]}
+    metrics = [
+        RunMetric(1, 1, "sample", 0, "extraction_failure_rate", 0.1, 1.0, "sample t=1"),
+        RunMetric(2, 1, "evaluate", 0, "extraction_failure_rate", 0.5, 1.0, "evaluate M2"),
+        RunMetric(3, 1, "evaluate", 0, "truncated_rate", 0.2, 1.0, "evaluate M2"),
+    ]
+    measures = {model.name: model.measures for model in build_results([], metrics, rows)}
+    assert measures["M1"] == {"extraction_failure_rate": 0.1}
+    assert measures["M2"] == {"evaluation_extraction_failure_rate": 0.5, "evaluation_truncated_rate": 0.2}
+
+
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from cream_tui.views.run import (
     list_stage_rows,
     tell_notice,
 )
-from cream_tui.views.run_alerts import compute_null_error, find_alerts, summarise_alerts
+from cream_tui.views.run_alerts import find_alerts, summarise_alerts
 from db.rows import AttemptRow, RunRow, StageRow
 from db.run_series import TauCount
 
@@ -237,50 +236,15 @@ def make_results(**measures: list[float | None]) -> tuple[ModelResult, ...]:
     )
 
 
-def test_the_null_of_a_mean_tau() -> None:
-    """Of 5 responses tau has the variance 2 * 15 / (9 * 5 * 4) = 1/6, of 2 it is 1: the mean over 3 + 1 prompts has
-    (3/6 + 1) / 16."""
-    counts = [TauCount(0.2, 5, 3), TauCount(1.0, 2, 1)]
-    assert compute_null_error(counts) == pytest.approx(math.sqrt(1.5 / 16))
-    assert compute_null_error([]) is None
-
-
-def test_an_anchor_that_chance_explains_is_told() -> None:
-    """600 prompts of 5 responses: 1.96 sqrt(1/6 / 600) = 0.033."""
-    results = make_results(tau_anchor=[0.5, 0.03])
+def test_a_finding_that_warns_is_an_alert_with_the_place_that_shows_it() -> None:
+    results = make_results(tau_anchor=[0.5, 0.03], truncated_rate=[0.0, 0.3], distinct_2=[0.5, 0.4])
     counts = {t: [TauCount(0.0, 5, 600)] for t in (1, 2)}
-    (alert,) = find_alerts(make_snapshot(results=results), counts)
-    assert alert.text == "M2: tau to the anchor is +0.03, which chance gives too (0 ± 0.03)"
-    assert alert.target == PairsTarget("r1", 2, filter_text="anchor<=0")
-    assert find_alerts(make_snapshot(results=make_results(tau_anchor=[0.5, 0.04])), counts) == []
-
-
-def test_a_ranking_that_numerics_change_is_told() -> None:
-    results = make_results(noise_floor_tau=[1.0, 0.96], noise_floor_tau_float32=[0.97, 0.9])
-    (alert,) = find_alerts(make_snapshot(results=results), {})
-    assert alert.text == "M2: scored again in float32, it agrees with itself to tau +0.90 only"
-    (alert,) = find_alerts(make_snapshot(results=make_results(noise_floor_tau=[0.949])), {})
-    assert alert.text == "M1: scored again with other batches, it agrees with itself to tau +0.95 only"
-
-
-def test_a_drop_of_consistency_is_told_from_m2_on() -> None:
-    """At M1 a stand-in ranks for the previous model."""
-    (alert,) = find_alerts(make_snapshot(results=make_results(consistency_rate=[0.5, 0.95, 0.8, 0.75])), {})
-    assert alert.text == "M3: consistency fell from 0.95 to 0.80"
-    assert find_alerts(make_snapshot(results=make_results(consistency_rate=[0.95, 0.7, 0.7])), {}) == []
-
-
-def test_lengths_that_drift_by_half_are_told() -> None:
-    alerts = find_alerts(make_snapshot(results=make_results(chosen_n_tokens=[10.0, 14.0, 16.0, 4.0])), {})
-    assert [alert.text for alert in alerts] == [
-        "M3: chosen responses grew from 10.0 (M1) to 16.0 tokens (+60 %)",
-        "M4: chosen responses shrank from 10.0 (M1) to 4.0 tokens (−60 %)",
-    ]
-
-
-def test_a_training_that_changed_nothing_is_told() -> None:
-    (alert,) = find_alerts(make_snapshot(results=(ModelResult("M2", changed_share=0.0001),)), {})
-    assert "0.01 % of the weights of M2" in alert.text
+    anchor, truncated = find_alerts(make_snapshot(results=results, iterations=2), counts)
+    assert anchor.text == "M2: tau to the anchor is +0.03, which chance gives too (0 ± 0.03)"
+    assert (anchor.key, anchor.target) == ("tau_anchor", PairsTarget("r1", 2, filter_text="anchor<=0"))
+    assert truncated.text == "M2: the share of truncated responses is 30.0 %"
+    assert truncated.target == RunTarget("r1", "M2", ("sample", "truncated_rate"))
+    assert find_alerts(make_snapshot(results=make_results(tau_anchor=[0.5, 0.4])), counts) == []
 
 
 def test_errors_come_first() -> None:

@@ -18,7 +18,9 @@ from cream_tui.readers.run_tables import RunTable
 from cream_tui.views.columns import Column, cut_middle, find_difference, fit, lay_out
 from cream_tui.views.run_columns import COLUMNS, build_cells
 from cream_tui.views.run_pane import build_group_pane, build_run_pane, build_summary
-from cream_tui.views.runs import Edit, GroupRow, RunList, RunRow, parse_tag_change, split_list
+from cream_tui.views.run_edits import Edit
+from cream_tui.views.run_rows import GroupRow, Row, RunRow
+from cream_tui.views.runs import RunList, parse_tag_change, split_list
 from db.rows import RunRow as StoredRun
 from engine.errors import ConfigError
 from engine.plan import JudgedPairs
@@ -39,6 +41,10 @@ def runs() -> RunList:
 
 def names(runs: RunList) -> list[str]:
     return [row.record.run.name if isinstance(row, RunRow) else row.key for row in runs.rows]
+
+
+def find_row(runs: RunList, key: str) -> Row:
+    return next(row for row in runs.rows if row.key == key)
 
 
 def cells(row: Any) -> dict[str, str]:
@@ -141,7 +147,7 @@ def test_values_on_offer_are_those_of_the_store(runs: RunList) -> None:
 
 def test_selection(runs: RunList) -> None:
     runs.toggle(["id-lost"])
-    assert [record.run.name for record in runs.list_chosen("id-child")] == ["lost"]
+    assert [record.run.name for record in runs.list_chosen(find_row(runs, "id-child"))] == ["lost"]
     runs.set_filter("sweep")
     runs.select_all()
     assert runs.selected == {"id-lost", "id-sweep-2", "id-sweep-10"}
@@ -149,7 +155,7 @@ def test_selection(runs: RunList) -> None:
     runs.select_all()
     assert runs.selected == {"id-lost"}
     runs.select_none()
-    assert [record.run.name for record in runs.list_chosen("id-child")] == ["child"]
+    assert [record.run.name for record in runs.list_chosen(find_row(runs, "id-sweep-10"))] == ["sweep-10"]
     assert runs.list_chosen(None) == []
 
 

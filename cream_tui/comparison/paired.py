@@ -1,0 +1,227 @@
+"""Paired tests between arms, and between the models of an arm.
+
+Pure: models by seed in, tests out. Two single models: exact McNemar on the items that both answered. Several seeds:
+paired bootstrap over seeds and items, with Student's paired t over seeds beside it. Every p-value that is shown
+together is corrected together, by Holm.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cream_tui.comparison.arms import ArmModels, BySeed, Results, collect_models
+from cream_tui.results import SIGNIFICANCE, Item, ModelResult, adjust_by_holm, compute_paired_test
+from cream_tui.views.compare import SeedArm
+
+Family = Literal["arms", "models"]
+Method = Literal["paired bootstrap over seeds and items", "exact McNemar"]
+BOOTSTRAP: Method = "paired bootstrap over seeds and items"
+MCNEMAR: Method = "exact McNemar"
+_LEAST_SEEDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A paired test of two sides on the seeds and items that both have; ``first`` minus ``second`` is what it is about.
+
+    Attributes:
+        low, high: 95 % interval of this difference alone; over items where there is one seed.
+        p_value: Of this test alone.
+        seed_p_value: Of Student's paired t over seeds, as a cross-check; None for one seed.
+        is_split: Whether tasks point to different sides, as far as one seed can tell.
+    """
+
+    first_mean: float
+    second_mean: float
+    low: float
+    high: float
+    p_value: float
+    method: Method
+    seeds: tuple[int, ...]
+    n_items: int
+    seed_p_value: float | None = None
+    is_split: bool = False
+
+    @property
+    def mean(self) -> float:
+        return self.first_mean - self.second_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One line of a table of tests.
+
+    Attributes:
+        family: arms: an arm against the baseline at one model. models: the last model of an arm against an earlier.
+        first, second: Titles of the arms.
+        first_model, second_model: Which models of them.
+        p_holm: The p-value, corrected for all comparisons of its family; None with a reason.
+        n_family: How many those are.
+        reason: Why there is no test.
+    """
+
+    family: Family
+    first: str
+    second: str
+    first_model: str | None = None
+    second_model: str | None = None
+    difference: Difference | None = None
+    p_holm: float | None = None
+    n_family: int = 0
+    reason: str | None = None
+
+    @property
+    def direction(self) -> int:
+        """1 where the first side is better, -1 where it is worse, 0 where the data carries no claim."""
+        found = self.difference
+        if found is None or self.p_holm is None or found.is_split or self.p_holm >= SIGNIFICANCE:
+            return 0
+        return 1 if found.low > 0 else -1 if found.high < 0 else 0
+
+
+def compare_arms(arms: Sequence[SeedArm], results: Results, *, baseline: int = 0) -> list[Comparison]:
+    """Each arm against the baseline at the last model that both have evaluated."""
+    collected = [collect_models(arm, results) for arm in arms]
+    found = [_compare_arm(arm, collected[baseline]) for k, arm in enumerate(collected) if k != baseline]
+    return correct_family(found)
+
+
+def compare_models(arms: Sequence[SeedArm], results: Results) -> list[Comparison]:
+    """The last model of each arm against its M1 and against the best one before it.
+
+    Which is the best is chosen by the same data: that p-value is multiplied by the number of models it could have been.
+    """
+    found: list[Comparison] = []
+    for arm in arms:
+        found += _compare_own_models(collect_models(arm, results))
+    return correct_family(found)
+
+
+def correct_family(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons with p-values corrected for their number."""
+    p_values = [found.difference.p_value for found in comparisons if found.difference is not None]
+    adjusted = iter(adjust_by_holm(p_values))
+    return [
+        replace(found, n_family=len(p_values), p_holm=None if found.difference is None else next(adjusted))
+        for found in comparisons
+    ]
+
+
+def compute_difference(first: BySeed, second: BySeed, task: str | None = None) -> Difference | str:
+    """The test of two sides, of one task or of the mean over tasks; else why there is none.
+
+    Single models are compared whatever their seeds; of several seeds, those that both sides have.
+    """
+    if len(first) == len(second) == 1:
+        pairs = {min(first): (next(iter(first.values())), next(iter(second.values())))}
+    else:
+        pairs = {seed: (first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())}
+    if not pairs:
+        return "not computable, because they share no seed"
+    models = [model for pair in pairs.values() for model in pair]
+    items = set(models[0].items).intersection(*(model.items for model in models[1:]))
+    by_task: dict[str, list[Item]] = {}
+    for item in sorted(items):
+        if task in (None, item[0]):
+            by_task.setdefault(item[0], []).append(item)
+    if not by_task:
+        return "not computable, because they answered no item in common"
+    sides = [[pair[side] for pair in pairs.values()] for side in (0, 1)]
+    return _test(sides[0], sides[1], tuple(pairs), by_task)
+
+
+def _test(
+    firsts: Sequence[ModelResult],
+    seconds: Sequence[ModelResult],
+    seeds: tuple[int, ...],
+    by_task: Mapping[str, Sequence[Item]],
+) -> Difference:
+    import numpy as np
+
+    from engine.method.comparison import compute_paired_bootstrap
+
+    first, second = (
+        [np.array([[model.items[item] for item in items] for model in models], float) for items in by_task.values()]
+        for models in (firsts, seconds)
+    )
+    found = compute_paired_bootstrap([own - other for own, other in zip(first, second, strict=True)])
+    difference = Difference(
+        first_mean=statistics.fmean(float(outcomes.mean()) for outcomes in first),
+        second_mean=statistics.fmean(float(outcomes.mean()) for outcomes in second),
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        method=BOOTSTRAP,
+        seeds=seeds,
+        n_items=found.n_items,
+        seed_p_value=found.seed_p_value,
+    )
+    if len(seeds) > 1:
+        return difference
+    kept = {item for items in by_task.values() for item in items}
+    test = compute_paired_test(*(_restrict(models[0], kept) for models in (firsts, seconds)))
+    assert test is not None  # there are items
+    return replace(difference, method=MCNEMAR, p_value=test.p_value, is_split=test.is_split)
+
+
+def _restrict(model: ModelResult, items: set[Item]) -> ModelResult:
+    return replace(model, items={item: is_right for item, is_right in model.items.items() if item in items})
+
+
+def _compare_arm(arm: ArmModels, baseline: ArmModels) -> Comparison:
+    common = [name for name in arm.list_evaluated() if name in baseline.list_evaluated()]
+    name = _find_furthest(common, [arm, baseline])
+    if name is None:
+        reason = "not computable, because they have no evaluated model in common"
+        return Comparison("arms", arm.title, baseline.title, reason=reason)
+    return _build("arms", (arm, name), (baseline, name))
+
+
+def _compare_own_models(arm: ArmModels) -> list[Comparison]:
+    last = _find_furthest(arm.list_evaluated(), [arm])
+    if last is None or last == "M1":
+        return []
+    own = arm.find_evaluated(last)
+    # Only seeds that have the last model: a mean over others would be another one.
+    earlier = {
+        name: {seed: model for seed, model in arm.find_evaluated(name).items() if seed in own}
+        for name in arm.list_evaluated()
+        if int(name[1:]) < int(last[1:])
+    }
+    means = {
+        name: statistics.fmean(model.accuracy or 0.0 for model in models.values())
+        for name, models in earlier.items()
+        if len(models) == len(own)
+    }
+    if not means:
+        return []
+    first, best = min(means, key=lambda name: int(name[1:])), max(means, key=lambda name: means[name])
+    found = [_build("models", (arm, last), (arm, first))]
+    if best != first:
+        chosen = _build("models", (arm, last), (arm, best))
+        if chosen.difference is not None:
+            p_value = min(1.0, chosen.difference.p_value * len(means))
+            chosen = replace(chosen, difference=replace(chosen.difference, p_value=p_value))
+        found.append(chosen)
+    return found
+
+
+def _find_furthest(names: Sequence[str], arms: Sequence[ArmModels]) -> str | None:
+    """The last model that two seeds of every arm have, where the arms share as many; else the last that one has."""
+    shared = [set.intersection(*(set(arm.find_evaluated(name)) for arm in arms)) for name in names]
+    n_most = max(map(len, shared), default=0)
+    n_least = min(n_most, _LEAST_SEEDS)
+    return next((name for name, seeds in zip(reversed(names), reversed(shared), strict=True) if len(seeds) >= n_least),
+                None)  # fmt: skip
+
+
+def _build(family: Family, first: tuple[ArmModels, str], second: tuple[ArmModels, str]) -> Comparison:
+    found = compute_difference(first[0].find_evaluated(first[1]), second[0].find_evaluated(second[1]))
+    reason = found if isinstance(found, str) else None
+    return Comparison(
+        family, first[0].title, second[0].title, first[1], second[1], None if isinstance(found, str) else found,
+        reason=reason,
+    )  # fmt: skip

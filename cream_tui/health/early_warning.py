@@ -1,0 +1,164 @@
+"""The early warning: how probable it is that the next model is significantly worse, told without gold answers.
+
+A logistic model of a few measures of one iteration, fitted on runs of the sandbox by ``benchmarks/early_warning.py``,
+which writes its numbers to ``early_warning.json`` among the shipped configurations. Pure but for reading that file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from cream_tui.health.findings import EarlyWarning
+from cream_tui.health.rules import UNKNOWN
+from cream_tui.results import ModelResult, compute_paired_test
+from engine.config.shipped import find_configs_folder
+
+FILE = "early_warning.json"
+NOTHING_YET = "no iteration has come so far yet"
+# What has to be stored of an iteration; all of it is there without gold answers.
+MEASURES = (
+    "tau_anchor",
+    "chosen_n_tokens",
+    "rejected_n_tokens",
+    "reward_length_correlation",
+    "reward_sd",
+    "distinct_share",
+    "kl_base_token",
+    "anchor_agreement_share",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyModel:
+    """A logistic model of standardised features.
+
+    Attributes:
+        means, scales: By feature, over the transitions that it was fitted on.
+        threshold: Probability from which on it fires.
+        provenance: What it was fitted on, and how it did on runs that were never used in fitting.
+    """
+
+    intercept: float
+    coefficients: Mapping[str, float]
+    means: Mapping[str, float]
+    scales: Mapping[str, float]
+    threshold: float
+    provenance: Mapping[str, Any]
+
+    def compute_probability(self, features: Mapping[str, float]) -> float:
+        """The probability of a significant fall, in [0, 1].
+
+        Args:
+            features: All that it has a coefficient for.
+        """
+        logit = self.intercept + sum(
+            coefficient * (features[name] - self.means[name]) / self.scales[name]
+            for name, coefficient in self.coefficients.items()
+        )
+        # Either form, so that neither overflows.
+        return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
+
+
+# By name: a feature of the model that samples, given the first one of the run.
+FEATURES: Mapping[str, Callable[[ModelResult, ModelResult], float]] = {
+    "tau_anchor": lambda model, first: model.measures["tau_anchor"],
+    "tau_anchor_change": lambda model, first: model.measures["tau_anchor"] - first.measures["tau_anchor"],
+    # M1 has no previous reward that its own could agree with.
+    "tau_saturation": lambda model, first: model.measures["tau_saturated_share"] if model is not first else 0.0,
+    "chosen_length_growth": lambda model, first: _compute_growth(model, first, "chosen_n_tokens"),
+    "rejected_length_growth": lambda model, first: _compute_growth(model, first, "rejected_n_tokens"),
+    "reward_length_correlation": lambda model, first: model.measures["reward_length_correlation"],
+    "margin_growth": lambda model, first: _compute_growth(model, first, "reward_sd"),
+    "distinct_share": lambda model, first: model.measures["distinct_share"],
+    "kl_base_token": lambda model, first: model.measures["kl_base_token"],
+    "anchor_agreement_share": lambda model, first: model.measures["anchor_agreement_share"],
+}
+
+
+def predict(results: Sequence[ModelResult], model: EarlyModel | None = None) -> EarlyWarning | str:
+    """How probable it is that the model after the newest one with all measures is significantly worse, or why not.
+
+    Args:
+        model: Another one than that of the shipped configurations.
+    """
+    model = model or load_early_model()
+    if model is None:
+        return f"{UNKNOWN}{FILE} is not among the configurations"
+    reasons = []
+    for position, at in reversed(list(enumerate(results))):
+        features = compute_features(results, at)
+        if not isinstance(features, str):
+            probability = model.compute_probability(features)
+            used = {name: features[name] for name in model.coefficients}
+            outcome = _find_outcome(at, results[position + 1 :])
+            return EarlyWarning(at.name, probability, model.threshold, used, probability >= model.threshold, outcome)
+        if at.get("tau_anchor") is not None:
+            reasons.append(features)
+    return UNKNOWN + (reasons[0] if reasons else NOTHING_YET)
+
+
+def _find_outcome(model: ModelResult, later: Sequence[ModelResult]) -> bool | None:
+    test = compute_paired_test(model, later[0]) if later and later[0].index == model.index + 1 else None
+    return None if test is None else test.is_fall
+
+
+def compute_features(results: Sequence[ModelResult], model: ModelResult) -> dict[str, float] | str:
+    """Every feature of a model of the run, or what is missing."""
+    first = next((result for result in results if result.get("tau_anchor") is not None), None)
+    if first is None:
+        return NOTHING_YET
+    needed = [*MEASURES, *(() if model is first else ("tau_saturated_share",))]
+    names = " or ".join(dict.fromkeys((model.name, first.name)))
+    missing = [name for name in needed if model.get(name) is None or (name in MEASURES and first.get(name) is None)]
+    if missing:
+        return f"{names} lacks {', '.join(missing)}"
+    if min(at.measures[name] for at in (first, model) for name in _GROWING) <= 0:
+        return f"a length or the spread of the rewards of {names} is 0"
+    return {name: compute(model, first) for name, compute in FEATURES.items()}
+
+
+@lru_cache(maxsize=1)
+def load_early_model() -> EarlyModel | None:
+    """The shipped model; None where the configurations have none."""
+    path = find_configs_folder() / FILE
+    return parse_early_model(path.read_text()) if path.is_file() else None
+
+
+def parse_early_model(text: str) -> EarlyModel:
+    """A model from JSON, as ``format_early_model`` writes it."""
+    found = json.loads(text)
+    return EarlyModel(
+        intercept=found["intercept"],
+        coefficients={name: feature["coefficient"] for name, feature in found["features"].items()},
+        means={name: feature["mean"] for name, feature in found["features"].items()},
+        scales={name: feature["scale"] for name, feature in found["features"].items()},
+        threshold=found["threshold"],
+        provenance=found["provenance"],
+    )
+
+
+def format_early_model(model: EarlyModel) -> str:
+    """A model as JSON."""
+    features = {
+        name: {"coefficient": model.coefficients[name], "mean": model.means[name], "scale": model.scales[name]}
+        for name in model.coefficients
+    }
+    record = {
+        "intercept": model.intercept,
+        "threshold": model.threshold,
+        "features": features,
+        "provenance": dict(model.provenance),
+    }
+    return json.dumps(record, indent=1) + "\n"
+
+
+_GROWING = ("chosen_n_tokens", "rejected_n_tokens", "reward_sd")
+
+
+def _compute_growth(model: ModelResult, first: ModelResult, name: str) -> float:
+    return math.log(model.measures[name] / first.measures[name])

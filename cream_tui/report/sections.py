@@ -1,0 +1,295 @@
+"""The sections of a report that are words and tables, and their order.
+
+Pure: data in, blocks out. Texts are untrusted and plain here; folders of this machine and addresses stay out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cream_tui.cards.markdown import hide_places
+from cream_tui.config_differences import find_differences, format_setting, load_config
+from cream_tui.report.blocks import NOT_COMPUTABLE, Block, Bullets, Code, Fold, Paragraph, Report, Section, Table
+from cream_tui.report.comparison_section import (
+    build_finding_blocks,
+    build_table_blocks,
+    build_test_blocks,
+    compare,
+)
+from cream_tui.report.figure_sections import (
+    build_accuracy_blocks,
+    build_agreement_section,
+    build_label_section,
+    build_length_section,
+    build_reliability_section,
+    build_reward_section,
+)
+from cream_tui.report.health_section import build_health_section, build_warning_section
+from cream_tui.report.reading import ReportData
+from cream_tui.units import MISSING, format_bytes, format_count, format_duration
+from cream_tui.views.compare import SeedArm
+from cream_tui.views.launch_yaml import encode_yaml
+from db.exports import format_time
+
+# A path of several parts inside a message; its last part stays.
+_PATH = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",;:]+[/\\])+")
+_ASIDE = ("name", "seed")
+_GIB = 1024**3
+
+
+def build_report(data: ReportData, *, now: float, command: str) -> Report:
+    """All sections in their order.
+
+    Args:
+        now: Seconds since the epoch.
+        command: What was typed for this report, without places of this machine.
+    """
+    title = ", ".join(study.name for study in data.studies) or _title_runs(data)
+    n_seeds = len({run.seed for run in data.runs})
+    lead = (
+        f"{_count(len(data.arms), 'arm')}, {_count(len(data.runs), 'run')}, {_count(n_seeds, 'seed')}, models M0 to "
+        f"M{data.last_index}. Written {_format_moment(now)}."
+    )
+    compared = compare(data)
+    accuracy = (*build_table_blocks(compared), *build_accuracy_blocks(data), *build_test_blocks(compared))
+    sections = [
+        Section("findings", "What it shows", tuple(build_finding_blocks(data, compared))),
+        Section("what-was-run", "What was run", tuple(_build_subject(data, command))),
+        Section("accuracy", "Accuracy", accuracy),
+        build_label_section(data),
+        build_agreement_section(data),
+        build_reliability_section(data),
+        build_length_section(data),
+        build_reward_section(data),
+        build_health_section(data),
+        build_warning_section(data),
+        _build_cost_section(data),
+        _build_config_section(data),
+    ]
+    return Report(title, lead, tuple(sections))
+
+
+def _build_subject(data: ReportData, command: str) -> list[Block]:
+    """What was run, on what, and what is missing."""
+    blocks: list[Block] = [Paragraph(_tell_dates(data))]
+    if data.studies:
+        for study in data.studies:
+            text = encode_yaml(hide_places(_load(study.config_json)))
+            title = f"The study file; run it again with: cream-tui sweep {study.name}.yaml"
+            blocks.append(Fold(title, (Code(text, "yaml"),)))
+    else:
+        blocks.append(
+            Paragraph(
+                "Each run can be repeated with cream-tui run CONFIG.yaml --seed SEED, where CONFIG.yaml is its "
+                "configuration at the end of this page."
+            )
+        )
+    blocks.append(
+        Table(("arm", "method", "seeds", "state of its runs"), _build_arm_rows(data), "The arms.", 2, is_text=True)
+    )
+    gaps = [*_tell_failures(data), *_tell_missing(data)]
+    if gaps:
+        blocks.append(Bullets(tuple(gaps)))
+    blocks.append(Fold("The runs", (_build_run_table(data),)))
+    blocks.append(Fold("Versions and hardware", (_build_version_table(data),)))
+    blocks.append(Paragraph(f"This report: {command}"))
+    return blocks
+
+
+def _tell_dates(data: ReportData) -> str:
+    began = [run.started_at for run in data.runs if run.started_at is not None]
+    ended = [run.finished_at for run in data.runs if run.finished_at is not None]
+    if not began or not ended:
+        return "No run has come to its end yet."
+    return f"The runs were made from {_format_moment(min(began))} to {_format_moment(max(ended))}."
+
+
+def _build_arm_rows(data: ReportData) -> tuple[tuple[str, ...], ...]:
+    rows = []
+    for arm in data.arms:
+        states: dict[str, int] = {}
+        for run in arm.runs:
+            states[run.state] = states.get(run.state, 0) + 1
+        rows.append(
+            (
+                arm.title,
+                ", ".join(dict.fromkeys(run.method for run in arm.runs)),
+                ", ".join(map(str, sorted({run.seed for run in arm.runs}))),
+                ", ".join(f"{n} {state}" for state, n in states.items()),
+            )
+        )
+    return tuple(rows)
+
+
+def _tell_failures(data: ReportData) -> list[str]:
+    titles = {run.run_id: arm.title for arm in data.arms for run in arm.runs}
+    return [
+        f"{titles[run.run_id]}, seed {run.seed}: {run.state}"
+        + (f": {hide_folders(run.error.strip().splitlines()[0])}" if run.error and run.error.strip() else "")
+        + ". What it has is in the figures and tables as far as it goes."
+        for run in data.runs
+        if run.state != "done"
+    ]
+
+
+def _tell_missing(data: ReportData) -> list[str]:
+    return [
+        f"{part.arm}, seed {part.seed}: has no run" + (f": {hide_folders(part.error)}" if part.error else "") + "."
+        for part in data.missing
+    ]
+
+
+def _build_run_table(data: ReportData) -> Table:
+    rows = [
+        (
+            run.name,
+            run.run_id,
+            str(run.seed),
+            run.state,
+            _format_moment(run.started_at),
+            format_duration(data.run_costs[run.run_id].wall_s),
+            run.config_digest[:12],
+        )
+        for run in data.runs
+    ]
+    titles = ("run", "id", "seed", "state", "began", "took", "digest of its settings")
+    return Table(
+        titles, tuple(rows), "The runs; a run that took stages over from others took less time for it.", 2, is_text=True
+    )
+
+
+def _build_version_table(data: ReportData) -> Table:
+    """Every version and part of the machine, with all values that the runs have of it."""
+    found: dict[str, dict[str, None]] = {}
+    for run in data.runs:
+        for name, value in _list_origin(_load(run.provenance_json)):
+            found.setdefault(name, {})[value] = None
+    rows = tuple((name, ", ".join(values)) for name, values in found.items())
+    return Table(("what", "value"), rows, "As recorded when each run began; several values: runs differ.", is_text=True)
+
+
+def _list_origin(provenance: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    names = {"revision": "revision of cream-tui", "python": "Python", "system": "system", "machine": "processor"}
+    for key, name in names.items():
+        if provenance.get(key):
+            yield name, str(provenance[key])
+    if provenance.get("n_cores"):
+        yield "cores", str(provenance["n_cores"])
+    if isinstance(provenance.get("memory_bytes"), int):
+        yield "memory", f"{provenance['memory_bytes'] / _GIB:.0f} GiB"
+    model = provenance.get("model")
+    if isinstance(model, dict):
+        commit = f" at commit {model['commit']}" if model.get("commit") else ""
+        yield "M0", f"{hide_places(model.get('name'))}{commit}"
+    packages = provenance.get("packages")
+    for name, version in (packages if isinstance(packages, dict) else {}).items():
+        if version:
+            yield str(name), str(version)
+
+
+def _build_cost_section(data: ReportData) -> Section:
+    """Cost by kind of stage and by arm, and what sharing saved."""
+    rows = [
+        (
+            cost.stage,
+            format_count(cost.n_asked),
+            format_count(cost.n_stages),
+            format_duration(cost.compute_s),
+            format_duration(cost.shared_s),
+            format_count(cost.n_tokens),
+            _format_peak(cost.peak_rss_bytes),
+            _format_peak(cost.peak_gpu_bytes),
+        )
+        for cost in data.stage_costs
+    ]
+    if not rows:
+        return Section("cost", "Cost", (Paragraph(f"Cost of stages: {NOT_COMPUTABLE}no stage is finished."),))
+    asked, run = (sum(getattr(cost, name) for cost in data.stage_costs) for name in ("n_asked", "n_stages"))
+    saved = sum(cost.shared_s or 0.0 for cost in data.stage_costs)
+    spent = sum(cost.compute_s or 0.0 for cost in data.stage_costs)
+    words = (
+        f"The runs have {asked:,} finished stages, of which {run:,} are different ones and were computed: "
+        f"{format_duration(spent)} in all. Sharing the others saved {format_duration(saved)}."
+    )
+    titles = ("stage", "asked for", "computed", "time", "saved by sharing", "tokens", "peak memory", "peak GPU memory")
+    caption = "Computing time of all attempts at the finished stages, by kind; memory is the highest of any attempt."
+    return Section("cost", "Cost", (Paragraph(words), Table(titles, tuple(rows), caption), _build_arm_costs(data)))
+
+
+def _build_arm_costs(data: ReportData) -> Table:
+    rows = []
+    for arm in data.arms:
+        costs = [data.run_costs[run_id] for run_id in arm.run_ids]
+        times = [cost.compute_s for cost in costs if cost.compute_s is not None]
+        peaks = [cost.peak_rss_bytes for cost in costs if cost.peak_rss_bytes is not None]
+        gpu_peaks = [cost.peak_gpu_bytes for cost in costs if cost.peak_gpu_bytes is not None]
+        rows.append(
+            (
+                arm.title,
+                str(len(costs)),
+                format_duration(statistics.fmean(times)) if times else MISSING,
+                _format_peak(max(peaks, default=None)),
+                _format_peak(max(gpu_peaks, default=None)),
+            )
+        )
+    titles = ("arm", "runs", "time per run", "peak memory", "peak GPU memory")
+    caption = "Mean computing time of all stages of a run, whoever computed them: what the run would take alone."
+    return Table(titles, tuple(rows), caption)
+
+
+def _build_config_section(data: ReportData) -> Section:
+    """In what the arms differ, then each configuration in full."""
+    configs = [_get_config(arm) for arm in data.arms]
+    differences = find_differences(configs)
+    blocks: list[Block] = []
+    if len(configs) < 2:
+        pass
+    elif differences:
+        rows = [(key, *map(format_setting, values)) for key, values in differences.items()]
+        titles = ("setting", *(arm.title for arm in data.arms))
+        caption = "Settings in which the arms differ, the seed aside; null: the arm has no such setting."
+        blocks.append(Table(titles, tuple(rows), caption, is_text=True))
+    else:
+        blocks.append(Paragraph("The settings of all arms are the same, the seed aside."))
+    for arm, config in zip(data.arms, configs, strict=True):
+        blocks.append(Fold(f"Configuration of {arm.title}", (Code(encode_yaml(config), "yaml"),)))
+    return Section("configurations", "Configurations", tuple(blocks))
+
+
+def _get_config(arm: SeedArm) -> dict[str, Any]:
+    config = hide_places(load_config(arm.runs[0].config_json))
+    return {key: value for key, value in config.items() if key not in _ASIDE}
+
+
+def hide_folders(text: str) -> str:
+    """A message with the folders of its paths left out."""
+    return _PATH.sub("", text)
+
+
+def _title_runs(data: ReportData) -> str:
+    names = [arm.title for arm in data.arms]
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
+
+
+def _load(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _format_peak(n_bytes: int | None) -> str:
+    return MISSING if n_bytes is None else format_bytes(n_bytes)
+
+
+def _format_moment(seconds: float | None) -> str:
+    return MISSING if seconds is None else f"{(format_time(seconds) or '')[:16].replace('T', ' ')} UTC"
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"

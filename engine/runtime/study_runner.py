@@ -1,0 +1,197 @@
+"""The detached process of a study: starts its runs in turn, as many at once as may work, and records what cannot start.
+
+Never imports torch. Runs have supervisors of their own, which share stages without knowing of the study; they go on if
+this process is killed. Start: ``python -P -m engine.runtime.study_runner STORE STUDY_ID``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import sqlite3
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from db.errors import LeaseLostError, RunNotFoundError, StoreError, StoreFullError
+from db.queries import find_run
+from db.reading import open_reader, snapshot
+from db.rows import Lease, RunRow
+from db.run_queue import read_queue
+from db.session import Store, open_store
+from db.studies import StudyArm, StudyRow, read_arm_configs, read_studies_of_runs, read_study, read_study_arms
+from db.study_writes import acquire_study_lease, release_study_lease, renew_study_lease, set_arm_error, set_arm_run
+from db.writes import mark_run_stopped
+from engine.config.load import compute_config_digest, config_from_json
+from engine.config.run import RunConfig
+from engine.errors import CreamError, ExitCode
+from engine.runtime.capacity import count_slots, find_free_gpu, spreads_over_gpus, uses_gpu
+from engine.runtime.control import resume_run, start_run
+from engine.runtime.detached import keep_lease
+from engine.runtime.process import build_lease, is_alive
+from engine.runtime.sampling_backend import resolve_backend
+from engine.runtime.study_control import find_arm_run, stop_runs
+
+POLL_S = 0.2
+GONE = "its process was killed or lost; what it had written is kept"
+
+
+class StudyRunner:
+    """Works through one study under one lease."""
+
+    def __init__(self, store: Store, study: StudyRow, configs: dict[int, RunConfig]) -> None:
+        self.store = store
+        self.root = store.paths.root
+        self.study = study
+        self.configs = configs
+        self.lease = build_lease(study.study_id)
+        self.stop = threading.Event()
+        self.lost = threading.Event()
+        self.begun: set[int] = set()  # positions of arms that this process has started, or found at work
+
+    def work(self) -> None:
+        """Return once each arm has had its turn, or all were stopped.
+
+        Raises:
+            StoreError: nothing more can be written.
+        """
+        with closing(open_reader(self.root)) as reader:
+            n_slots = count_slots(self.configs.values(), asked=self.study.jobs)
+            while not self.lost.is_set():
+                arms, live = self._look(reader)
+                going = {arm.position for arm in arms if arm.run_id in live}
+                self.begun |= going
+                if self.stop.is_set():
+                    stop_runs(self.root, arms)
+                    return
+                left = [arm for arm in arms if arm.position not in self.begun and arm.state != "done"]
+                if not left and not going:
+                    return
+                may_begin = bool(left) and len(going) < self.study.jobs
+                if not may_begin or not self._begin_if_free(reader, left[0], n_slots):
+                    self.stop.wait(POLL_S)
+        raise LeaseLostError("another process has taken over this study")
+
+    def keep_lease(self) -> None:
+        """Renew the lease every second; set ``stop`` or ``lost`` when the store says so."""
+        keep_lease(
+            lambda: renew_study_lease(self.store, self.study.study_id, self.lease.token, time.time()),
+            stop=self.stop,
+            lost=self.lost,
+        )
+
+    def _look(self, reader: sqlite3.Connection) -> tuple[list[StudyArm], set[str]]:
+        """Return the arms and the runs with a live process; a run of ours that has lost its own is marked as failed."""
+        arms, live = self._read(reader)
+        if self._list_dead(arms, live):
+            arms, live = self._read(reader)  # it may have ended well between the row and the look at its process
+            for arm in self._list_dead(arms, live):
+                assert arm.run_id is not None
+                mark_run_stopped(self.store, arm.run_id, "failed", GONE)
+            arms, live = self._read(reader)
+        return arms, live
+
+    def _read(self, reader: sqlite3.Connection) -> tuple[list[StudyArm], set[str]]:
+        with snapshot(reader):
+            arms, entries = read_study_arms(reader, self.study.study_id), read_queue(reader)
+        return arms, {entry.run_id for entry in entries if entry.lease is not None and is_alive(entry.lease)}
+
+    def _list_dead(self, arms: Sequence[StudyArm], live: set[str]) -> list[StudyArm]:
+        ours = [arm for arm in arms if arm.position in self.begun and arm.state in ("queued", "running")]
+        return [arm for arm in ours if arm.run_id not in live]
+
+    def _begin_if_free(self, reader: sqlite3.Connection, arm: StudyArm, n_slots: int) -> bool:
+        """Start or resume an arm's run where the machine has room for it; whether it had."""
+        config = self.configs[arm.position]
+        with _admission(self.root):
+            working = _list_working(reader, self.lease.host)
+            if len(working) >= n_slots:
+                return False
+            gpu = None
+            if uses_gpu(config) and not spreads_over_gpus(config):
+                gpu = find_free_gpu(working)
+                if gpu is None:
+                    return False
+            self.begun.add(arm.position)
+            self._begin(reader, arm, config, gpu)
+            return True
+
+    def _begin(self, reader: sqlite3.Connection, arm: StudyArm, config: RunConfig, gpu: str | None) -> None:
+        study_id = self.study.study_id
+        try:
+            run = find_arm_run(self.root, arm) or _find_unlinked(reader, arm, config)
+            run = start_run(self.root, config, gpus=gpu) if run is None else resume_run(self.root, run, gpus=gpu)
+            set_arm_run(self.store, study_id, arm.position, run.run_id)
+        except StoreFullError:
+            raise
+        except (CreamError, StoreError) as error:
+            message = error.message if error.hint is None else f"{error.message}\n{error.hint}"
+            set_arm_error(self.store, study_id, arm.position, message)
+
+
+def _find_unlinked(reader: sqlite3.Connection, arm: StudyArm, config: RunConfig) -> RunRow | None:
+    """Return a run of this arm's name and settings that no study has: its runner was killed before it was noted."""
+    try:
+        run = find_run(reader, arm.run_name)
+    except RunNotFoundError:
+        return None
+    is_same = run.name == arm.run_name and run.config_digest == compute_config_digest(resolve_backend(config))
+    is_own = run.parent_run_id is None and run.reuse and run.run_id not in read_studies_of_runs(reader)
+    return run if is_same and is_own else None
+
+
+def _list_working(reader: sqlite3.Connection, host: str) -> list[Lease]:
+    """Return the leases of the live runs of this host that do not wait for their turn."""
+    leases = [entry.lease for entry in read_queue(reader) if entry.state == "running"]
+    return [lease for lease in leases if lease is not None and lease.host == host and is_alive(lease)]
+
+
+@contextmanager
+def _admission(root: Path) -> Iterator[None]:
+    """Let one study of the store start a run at a time, so that two do not take the same free slot."""
+    folder = root / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "admission.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main(root: str, study_id: str) -> int:
+    """Run a study to its end in this process; return its exit code."""
+    store = open_store(Path(root))
+    with closing(open_reader(Path(root))) as reader:
+        study = read_study(reader, study_id)
+        configs = read_arm_configs(reader, study_id)
+    if study is None:
+        print(f"study {study_id} is not in the store", file=sys.stderr)
+        return int(ExitCode.CONFIGURATION)
+    runner = StudyRunner(store, study, {place: config_from_json(text) for place, text in configs.items()})
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: runner.stop.set())
+    acquire_study_lease(store, runner.lease, is_alive=is_alive)
+    threading.Thread(target=runner.keep_lease, daemon=True).start()
+    code, error = ExitCode.DONE, None
+    try:
+        runner.work()
+    except LeaseLostError as lost:
+        print(lost.message, file=sys.stderr)
+        return int(ExitCode.LEASE_LOST)
+    except (CreamError, StoreError) as problem:
+        code, error = ExitCode.CONFIGURATION, problem.message
+    except Exception as problem:
+        traceback.print_exc()
+        code, error = ExitCode.UNEXPECTED, f"unexpected {type(problem).__name__}: {problem}"
+    try:
+        release_study_lease(store, study_id, runner.lease.token, error=error)
+    except StoreError as fault:  # the end could not be written; the study shows as stale and can be resumed
+        print(fault.message, file=sys.stderr)
+        return int(ExitCode.INTERRUPTED)
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,129 @@
+"""`compare` of studies and of seeds: arms as the matrix has them, every format from the same numbers, refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from recording import Recorder
+from scipy import stats
+
+from db.session import open_store
+from db.study_writes import NewArm, create_study
+
+SEEDS = (0, 1)
+LAST = {"srlm": (0.4, 0.35), "cream": (0.6, 0.65)}
+
+
+@pytest.fixture(scope="module")
+def study_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two methods and two seeds whose last run has not begun, and a run of its own; read only."""
+    root = tmp_path_factory.mktemp("study") / "store"
+    store = open_store(root)
+    recorder = Recorder(store)
+    arms = []
+    for method, last in LAST.items():
+        for seed in SEEDS:
+            name = f"quick-{method}-{seed}"
+            run = recorder.record(name, method, seed=seed, accuracies=(0.5, 0.7, 0.8, last[seed]))
+            arms.append(NewArm(method, method, seed, name, "{}", run.run_id))
+    arms.append(NewArm("oracle", "oracle", 0, "quick-oracle-0", "{}"))
+    create_study(store, "quick", "{}", jobs=1, arms=arms)
+    create_study(store, "empty", "{}", jobs=1, arms=arms[-1:])
+    recorder.record("alone", "random", accuracies=(0.5, 0.7, 0.7, 0.5))
+    return root
+
+
+def test_a_study_is_compared_arm_by_arm(call: Callable, study_root: Path) -> None:
+    called = call("compare", "quick", "--store", str(study_root))
+    text = " ".join(called.stdout.split())
+    assert called.code == 0
+    assert "warning: oracle, seed 0: no run has begun yet" in called.stderr
+    assert max(map(len, called.stdout.splitlines())) <= 120
+    assert "At M3 cream has 62.5 % and srlm 37.5 %: +25.0 points" in text
+    assert "cream M3 srlm M3 +25.0" in text
+    assert "all M0 50.0" in text and "srlm M3 37.5 ↓" in text
+
+
+def test_every_format_has_the_same_numbers(call: Callable, study_root: Path, tmp_path: Path) -> None:
+    where = ("--store", str(study_root))
+    low, high = stats.t.interval(0.95, 1, 0.375, stats.sem(LAST["srlm"]))
+    record = json.loads(call("compare", "quick", "--json", *where).stdout)
+    (row,) = [row for row in record["table"] if (row["arm"], row["model"]) == ("srlm", "M3")]
+    cell = row["cells"]["sandbox"]
+    assert (cell["low"], cell["high"], cell["interval"], cell["n_seeds"]) == (
+        pytest.approx(max(0.0, low)),
+        pytest.approx(high),
+        "seeds",
+        2,
+    )
+    lines = list(csv.DictReader(call("compare", "quick", "--format", "csv", *where).stdout.splitlines()))
+    (line,) = [one for one in lines if (one["arm"], one["model"], one["measure"]) == ("srlm", "M3", "accuracy")]
+    assert (float(line["low"]), float(line["change"])) == (cell["low"], cell["change"]["mean"])
+    shown = f"37.5 ↓ ({100 * low:.1f}–{100 * high:.1f})"
+    assert shown in call("compare", "quick", "--format", "markdown", *where).stdout.replace("**", "").replace("\\*", "")
+    file = tmp_path / "table.tex"
+    called = call("compare", "quick", "-o", str(file), *where)
+    assert called.stdout == "" and str(file) in called.stderr
+    assert f"({100 * low:.1f}--{100 * high:.1f})" in file.read_text()
+
+
+def test_the_baseline_can_be_chosen(call: Callable, study_root: Path) -> None:
+    where = ("--json", "--store", str(study_root))
+    first = json.loads(call("compare", "quick", "alone", *where).stdout)
+    assert [arm["title"] for arm in first["arms"]] == ["srlm", "cream", "alone"]
+    for name in ("cream", "quick-cream-1"):
+        chosen = json.loads(call("compare", "quick", "alone", "--baseline", name, *where).stdout)
+        of_arms = [one for one in chosen["comparisons"] if one["family"] == "arms"]
+        assert [(one["first"], one["second"]) for one in of_arms] == [("srlm", "cream"), ("alone", "cream")]
+        assert [one["n_family"] for one in of_arms] == [2, 2]
+        assert of_arms[0]["difference"] == pytest.approx(-0.25)
+        assert (of_arms[1]["method"], of_arms[1]["seeds"]) == ("exact McNemar", [0])
+    assert chosen["studies"] == ["quick"]
+    assert chosen["missing"] == [{"arm": "oracle", "seed": 0, "error": None}]
+
+
+def test_a_study_and_its_run_are_not_counted_twice(call: Callable, study_root: Path) -> None:
+    record = json.loads(call("compare", "quick", "quick-cream-1", "--json", "--store", str(study_root)).stdout)
+    assert len(record["runs"]) == 4
+    assert record["sampled"] == []
+
+
+def test_answers_of_a_study_are_listed(call: Callable, study_root: Path) -> None:
+    called = call("compare", "quick", "--answers", "--limit", "1", "--json", "--store", str(study_root))
+    assert len(json.loads(called.stdout)["items"][0]["answers"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("quick", "--baseline", "cram"), "--baseline cram: no arm is called so; did you mean cream?"),
+        (("quick", "--format", "latx"), "--format latx: there is no such format; did you mean latex?"),
+        (("quick", "-o", "table.txt"), "-o table.txt: the table is for the terminal"),
+        (("empty",), "compare takes two different runs or more, or a study with two that have begun"),
+        (("alone",), "compare takes two different runs or more"),
+        (("quik",), "no run 'quik' in the store"),
+    ],
+)
+def test_wrong_wishes_are_named(call: Callable, study_root: Path, words: tuple[str, ...], message: str) -> None:
+    called = call("compare", *words, "--store", str(study_root))
+    assert called.code == 2
+    assert message in called.stderr
+    assert called.stdout == ""
+
+
+def test_single_runs_have_the_table_too(call: Callable, store_root: Path) -> None:
+    text = call("compare", "demo-srlm", "demo-cream", "--format", "markdown", "--store", str(store_root)).stdout
+    assert "| demo-cream | M3 | 60.0 ↓ (44.6–73.7) | 1 |" in text.replace("**", "").replace("\\*", "")
+    assert "not computable from it, because there is no spread to see" in text
+
+
+@pytest.mark.parametrize("format_name", ["markdown", "csv", "latex", "json"])
+def test_hostile_names_reach_no_terminal(call: Callable, nasty_root: Path, format_name: str) -> None:
+    called = call("compare", "other", "a", "--format", format_name, "--store", str(nasty_root))
+    assert called.code == 0
+    if format_name != "csv":  # the one format that holds texts as they are, for programs
+        assert not [character for character in "\x1b\x9b\u202e" if character in called.stdout]

@@ -1,0 +1,250 @@
+"""`report`: the page is whole and alone, says what the store says, and escapes what is foreign."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from recording import DANGEROUS, Recorder
+
+from db.study_writes import NewArm, create_study, set_arm_error
+
+RECORDED = Path(__file__).resolve().parents[1] / "ui" / "recorded"
+RUNS = ("srlm-seed0", "srlm-seed1", "srlm-seed2", "cream-seed0", "cream-seed1", "cream-seed2", "too-fast")
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements with their attributes, tables by caption, texts by element."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.tables: list[tuple[str, list[list[str]]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "table":
+            self.tables.append(("", []))
+        if tag == "tr":
+            self.tables[-1][1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][1][-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in self.open:
+            self.texts[tag][-1] += data
+        if "caption" in self.open:
+            self.tables[-1] = (self.tables[-1][0] + data, self.tables[-1][1])
+        elif self.open and {"td", "th"} & set(self.open):
+            self.tables[-1][1][-1][-1] += data
+
+    def find_table(self, caption: str) -> dict[str, dict[str, str]]:
+        """Rows by their first cell, each by the titles."""
+        ((_, (titles, *rows)),) = [table for table in self.tables if table[0].startswith(caption)]
+        return {row[0]: dict(zip(titles, row, strict=True)) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report") / "store"
+    shutil.copytree(RECORDED, root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def text(store: Path) -> str:
+    """The page of seven runs, written by a process of its own."""
+    target = store.parent / "out" / "page.html"
+    target.parent.mkdir()
+    words = [sys.executable, "-P", "-m", "cream_tui", "report", *RUNS, "-o", str(target), "--store", str(store)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr == f"7 runs: {target}\n"
+    assert list(target.parent.iterdir()) == [target]
+    return target.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_the_page_is_whole_and_needs_nothing_else(text: str, page: Page) -> None:
+    assert page.open == []
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for _, attributes in page.elements if "href" in attributes]
+    assert links and all(link and link.startswith("#") and link[1:] in ids for link in links)
+    assert not {"script", "img", "link", "iframe", "object"} & {tag for tag, _ in page.elements}
+    assert not any("src" in attributes for _, attributes in page.elements)
+    assert "://" not in text and "@import" not in text
+    assert set(re.findall(r"url\(([^)]?)", text)) == {"#"}
+    assert "default-src 'none'" in text
+
+
+def test_every_figure_says_how_many_and_which_interval(page: Page) -> None:
+    captions = page.texts["figcaption"]
+    assert len(captions) == len([tag for tag, _ in page.elements if tag == "figure"]) == len(page.texts["svg"]) >= 11
+    for caption in captions:
+        assert re.search(r"\d", caption) and re.search(r"interval", caption), caption
+
+
+def test_numbers_are_those_of_the_store(store: Path, page: Page, call: Callable) -> None:
+    """Against `show --json` of each run: the mean over the three seeds of both arms."""
+    accuracy = page.find_table("Accuracy on held-out items")
+    labels = page.find_table("Labels that the model gave itself")
+    for method in ("srlm", "cream"):
+        shown = [call("show", f"{method}-seed{k}", "--json", "--store", str(store)).stdout for k in range(3)]
+        models = [{model["model"]: model for model in json.loads(one)["models"]} for one in shown]
+        for name in ("M0", "M1", "M2", "M3", "M4"):
+            mean = statistics.fmean(found[name]["accuracy"] for found in models)
+            assert accuracy[method][name].split(" [")[0] == f"{100 * mean:.1f}"
+        for name in ("M1", "M2", "M3"):
+            mean = statistics.fmean(found[name]["label_accuracy"] for found in models)
+            assert labels[method][name].split(" [")[0] == f"{100 * mean:.1f}"
+        assert accuracy[method]["seeds"] == "3"
+
+
+def test_cost_says_what_sharing_saved(page: Page) -> None:
+    """Of six runs of three seeds each pair shares M1, the first sample and the first scores."""
+    cost = page.find_table("Computing time")
+    assert (cost["evaluate"]["asked for"], cost["sample"]["asked for"]) == ("32", "19")
+    assert int(cost["sample"]["computed"]) < int(cost["sample"]["asked for"])
+
+
+def test_what_failed_is_said_without_folders(text: str, page: Page) -> None:
+    assert "too-fast, seed 0: failed: train M2: the loss is nan" in "".join(page.texts["li"])
+    for place in ("/data/store", str(RECORDED), str(Path.home()) + "/", "/tmp/", "/opt/"):
+        assert place not in text
+
+
+def test_the_settings_that_differ_and_all_settings_are_there(page: Page) -> None:
+    differences = page.find_table("Settings in which the arms differ")
+    assert differences["training.learning_rate"]["too-fast"] == "1000000000.0"
+    assert differences["method.name"] == {
+        "setting": "method.name",
+        "srlm": "srlm",
+        "cream": "cream",
+        "too-fast": "cream",
+    }
+    assert sum("beta: 2.0" in code for code in page.texts["pre"]) == 3
+
+
+def test_names_and_errors_are_foreign_text(recorder: Recorder, tmp_path: Path, call: Callable) -> None:
+    recorder.record(HOSTILE + "\x1b[2J\u202e", "cream", texts=(HOSTILE, "x"))
+    recorder.record("$x$ & `b` | c", HOSTILE)
+    names = ("latest", HOSTILE)
+    for ending in ("html", "md"):
+        target = tmp_path / f"r.{ending}"
+        called = call("report", *names, "-o", str(target), "--store", str(recorder.store.paths.root))
+        assert called.code == 0, called.stderr
+        text = target.read_text(encoding="utf-8")
+        assert not any(character in text for character in DANGEROUS)
+        fenced_out = re.sub(r"```yaml\n.*?\n```", "", text, flags=re.DOTALL)
+        assert "onerror" in fenced_out and HOSTILE not in fenced_out
+    assert not {"img"} & {tag for tag, _ in Page((tmp_path / "r.html").read_text()).elements}
+
+
+def test_markdown_has_its_figures_beside_it(store: Path, tmp_path: Path, call: Callable, page: Page) -> None:
+    target = tmp_path / "quick run.md"
+    assert call("report", *RUNS[:6], "-o", str(target), "--store", str(store)).code == 0
+    text = target.read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)
+    assert len(pictures) >= 11 and all(name.startswith("quick%20run-figures/") for name in pictures)
+    for name in pictures:
+        svg = ElementTree.parse(tmp_path / name.replace("%20", " ")).getroot()
+        assert svg.tag.endswith("svg") and "var(" not in ElementTree.tostring(svg, encoding="unicode")
+    cell = page.find_table("Accuracy on held-out items")["srlm"]["M4"]
+    assert cell.replace("[", "\\[").replace("]", "\\]") in text
+    assert str(tmp_path) not in text
+
+
+def test_what_cannot_be_computed_is_said(recorder: Recorder, tmp_path: Path, call: Callable) -> None:
+    """A run that has only evaluated M0: no labels, no agreement, no length."""
+    recorder.record("early", "cream", last_label="evaluate M0")
+    target = tmp_path / "early.html"
+    called = call("report", "early", "-o", str(target), "--store", str(recorder.store.paths.root))
+    assert called.code == 0, called.stderr
+    told = Page(target.read_text(encoding="utf-8")).texts["p"]
+    assert sum("not computable, because" in sentence for sentence in told) >= 8
+
+
+def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp_path: Path, call: Callable) -> None:
+    """Two arms in the order of the matrix, M3 of which is 0.4 and 0.5 against 0.6 and 0.7; one part never began."""
+    parts, runs = [], {}
+    for method, accuracy in (("srlm", 0.4), ("cream", 0.6)):
+        for seed in (0, 1):
+            name = f"small-{method}-{seed}"
+            runs[name] = recorder.record(name, method, seed=seed, accuracies=(0.5, 0.7, 0.8, accuracy + seed / 10))
+            parts.append(NewArm(method, method, seed, name, "{}", runs[name].run_id))
+    parts.append(NewArm("oracle", "oracle", 0, "small-oracle-0", "{}"))
+    config = json.dumps({"name": "small", "config": "/home/somebody/run.yaml", "methods": ["srlm", "cream", "oracle"]})
+    study_id = create_study(recorder.store, "small", config, jobs=1, arms=parts)
+    set_arm_error(recorder.store, study_id, 4, "no such file: /home/somebody/data/set.jsonl")
+    target = tmp_path / "small.html"
+    called = call("report", "small", "small-srlm-0", "-o", str(target), "--store", str(recorder.store.paths.root))
+    assert called.code == 0, called.stderr
+    text = target.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.texts["h1"] == ["small"]
+    assert [row["seeds"] for row in page.find_table("The arms.").values()] == ["0, 1", "0, 1"]
+    assert "oracle, seed 0: has no run: no such file: set.jsonl." in page.texts["li"]
+    assert "/home/somebody" not in text and "config: run.yaml" in page.texts["pre"][0]
+    ((_, (_, *rows)),) = [table for table in page.tables if table[0].startswith("Accuracy in %")]
+    cells = {(row[0], row[1]): row[3] for row in rows}
+    assert cells["srlm", "M3"].startswith("45.0 [") and cells["cream", "M3"].startswith("65.0 [")
+    assert (cells["all", "M2"].split()[0], "↓" in cells["srlm", "M3"]) == ("80.0", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("srlm-seed0",), "report needs a file to write"),
+        (("srlm-seed0", "-o", "r.pdf"), "a report is HTML or Markdown"),
+        (("srlm-seed0", "-o", "nowhere/r.html"), "there is no folder nowhere"),
+        (("srml-seed0", "-o", "r.html"), "no run 'srml-seed0' in the store"),
+    ],
+)
+def test_wrong_words_get_one_message(words: tuple[str, ...], message: str, store: Path, call: Callable) -> None:
+    called = call("report", *words, "--store", str(store))
+    assert called.code == 2
+    assert called.stderr.startswith("error: ") and message in called.stderr and "Traceback" not in called.stderr
+
+
+def test_without_matplotlib_the_way_out_is_named(
+    store: Path, tmp_path: Path, call: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    called = call("report", "srlm-seed0", "-o", str(tmp_path / "r.html"), "--store", str(store))
+    assert called.code == 5 and "pip install 'cream-tui[report]'" in called.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_table_loads_no_plots() -> None:
+    code = "import sys, cream_tui.cli, cream_tui.commands.report; print({'matplotlib', 'numpy'} & sys.modules.keys())"
+    loaded = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "set()"

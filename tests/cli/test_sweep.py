@@ -1,0 +1,198 @@
+"""`sweep` and what the other commands do with a study: plans, bad input, a study that is done, its end."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db.reading import open_reader
+from db.rows import NewRun, NewStage
+from db.session import open_store
+from db.studies import StudyRow, find_study
+from db.study_writes import end_study, set_arm_error
+from db.writes import create_run
+from engine.config.load import compute_config_digest, dump
+from engine.config.study import load_study
+from engine.runtime.sampling_backend import resolve_backend
+from engine.runtime.study_control import start_study
+from engine.runtime.study_plan import plan_study
+
+STUDY = """\
+name: wide
+config: sandbox
+methods: [srlm, cream, oracle, random, smoothing]
+seeds: {from: 0, count: 10}
+set: {iterations: 2}
+"""
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY)
+    return file
+
+
+def record_done(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> StudyRow:
+    """Every run of the study with its real stages, done, without what they computed."""
+    study = load_study(str(file))
+    store = open_store(root)
+    for arm in plan_study(root, study).arms:
+        config = resolve_backend(arm.arm.config)
+        new = NewRun(
+            name=config.name,
+            method=arm.arm.method,
+            seed=arm.arm.seed,
+            iterations=config.iterations,
+            config_json=json.dumps(dump(config)),
+            config_digest=compute_config_digest(config),
+            lineage_json='{"segments": [], "salt": null}',
+            base_folder="/m",
+            base_digest="m",
+            provenance_json="{}",
+        )
+        labels = [NewStage(key, "evaluate", 0, f"stage {place}") for place, key in enumerate(arm.keys)]
+        create_run(store, new, labels)
+    with closing(sqlite3.connect(root / "cream.db")) as c:
+        c.execute("UPDATE run SET state = 'done'")
+        c.execute("UPDATE stage SET state = 'done'")
+        c.commit()
+    monkeypatch.setattr("engine.runtime.study_control._spawn", lambda root, study_id: None)
+    started = start_study(root, plan_study(root, study))
+    with closing(sqlite3.connect(root / "cream.db")) as c:  # as its runner would have linked them
+        c.execute("UPDATE study_arm SET run_id = (SELECT run_id FROM run WHERE name = run_name)")
+        c.commit()
+    end_study(store, started.study_id)
+    monkeypatch.undo()
+    return started
+
+
+def test_a_dry_run_counts_stages_and_starts_nothing(tmp_path: Path, study_file: Path, call: Callable[..., Any]) -> None:
+    """5 methods x 10 seeds; M0's evaluation is one for all, a seed's first stages are one for all methods."""
+    store = tmp_path / "store"
+    called = call("sweep", str(study_file), "--dry-run", "--json", "--jobs", "3", "--store", str(store))
+    assert (called.code, called.stderr) == (0, "")
+    plan = json.loads(called.stdout)
+    assert len(plan["arms"]) == 50
+    assert plan["jobs"] == 3
+    assert plan["n_asked"] == sum(arm["n_stages"] for arm in plan["arms"])
+    assert plan["n_distinct"] == sum(arm["n_new"] for arm in plan["arms"])
+    assert [arm["n_shared"] for arm in plan["arms"][:3]] == [0, 1, 1]  # seeds of the first method share M0 alone
+    assert not store.exists()
+    text = call("sweep", str(study_file), "--dry-run", "--store", str(store))
+    assert "wide  50 runs of sandbox: 5 arms x 10 seeds" in text.stdout
+    assert "unknown: the store has no finished stage like these" in text.stdout
+    assert "nothing was started" in text.stderr
+    assert not store.exists()
+
+
+def test_a_done_study_again_starts_nothing_within_seconds(
+    tmp_path: Path, study_file: Path, spawn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 runs: no run is new, no process is started.
+
+    A run has 15 stages, 17 where the verifier or chance ranks: 3 * 150 + 2 * 170. M0's evaluation is one for all. SFT,
+    M1's evaluation, first samples, scores, and the first agree stage of the four methods without agreement are one for
+    each seed. What is left of a seed: 9 of srlm and smoothing, 10 of cream, 11 of oracle and random.
+    1 + 10 * (5 + 2 * 9 + 10 + 2 * 11) = 551.
+    """
+    root = tmp_path / "store"
+    study = record_done(root, study_file, monkeypatch)
+    began = time.monotonic()
+    called = spawn("sweep", str(study_file), "--store", str(root))
+    assert time.monotonic() - began < 20
+    assert called.returncode == 0, called.stderr
+    words = " ".join(called.stdout.decode().split())
+    assert "50 runs asked for 790 stages with 551 distinct keys: 0 run now, 551 reused." in words
+    with closing(open_reader(root)) as c:
+        assert find_study(c, "wide").study_id == study.study_id
+        assert c.execute("SELECT count(*) FROM run").fetchone()[0] == 50
+        assert c.execute("SELECT count(*) FROM lease").fetchone()[0] == 0
+    assert not (root / "studies").exists()
+
+
+def test_commands_take_a_study(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "store"
+    study = record_done(root, study_file, monkeypatch)
+    at = ("--store", str(root))
+    listed = call("ls", *at).stdout
+    assert listed.count("\n") == 2
+    assert "5 arms × 10 seeds" in listed
+    assert call("ls", "--flat", *at).stdout.count("wide-") == 50
+    assert {run["study"] for run in json.loads(call("ls", "--json", *at).stdout)} == {"wide"}
+    shown = call("show", "wide", *at).stdout
+    assert study.study_id in shown
+    assert shown.count("wide-") == 50
+    assert json.loads(call("show", study.study_id, "--json", *at).stdout)["state"] == "done"
+    assert "wide is done already" in call("resume", "wide", *at).stderr
+    assert call("resume", "wide", "--queue", *at).code == 2
+    assert call("watch", "wide", *at).code == 0
+    assert call("show", "wide-cream-s3", *at).code == 0
+    assert "Say --yes" in call("rm", "wide", *at).stderr
+    assert "removed wide and 50 runs" in call("rm", "wide", "--yes", *at).stderr
+    assert "no runs in" in call("ls", *at).stderr
+
+
+def test_failures_are_told_once_and_decide_the_exit_code(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "store"
+    study = record_done(root, study_file, monkeypatch)
+    store = open_store(root)
+    with closing(sqlite3.connect(root / "cream.db")) as c:
+        c.execute("UPDATE study_arm SET run_id = NULL WHERE position < 6")
+        c.commit()
+    for position in range(6):
+        set_arm_error(store, study.study_id, position, f"no such file\nthe log: /runs/{position}.log")
+    called = call("watch", "wide", "--store", str(root))
+    assert called.code == 1
+    assert called.stderr.count("no such file") == 1
+    assert "srlm seed 0, srlm seed 1, srlm seed 2, srlm seed 3 and 2 more: no such file" in called.stderr
+    assert "6 of 50 runs are not done. Go on with: cream-tui resume wide" in called.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "part"),
+    [
+        (("srlm", "crem"), (), "unknown method crem; did you mean cream?"),
+        (("iterations: 2", "trainng.beta: 2"), (), "unknown key trainng"),
+        (("count: 10", "count: 0"), (), "seeds.count = 0 is no whole number from 1"),
+        (("", ""), ("--set", "training.bta=1"), "--set: unknown key training.bta"),
+        (("", ""), ("--jobs", "0"), "--jobs 0: is no whole number above 0"),
+        (("", ""), ("--config", "sandbx"), "no configuration sandbx"),
+        (("srlm,", "reward-model,"), (), "reward-model: "),
+    ],
+)
+def test_bad_input_is_one_message_before_anything_starts(
+    tmp_path: Path,
+    study_file: Path,
+    call: Callable[..., Any],
+    change: tuple[str, str],
+    arguments: tuple[str, ...],
+    part: str,
+) -> None:
+    study_file.write_text(STUDY.replace(*change))
+    called = call("sweep", str(study_file), *arguments, "--store", str(tmp_path / "store"))
+    assert called.code == 2
+    assert part in called.stderr
+    assert called.stderr.count("error:") == 1
+    assert called.stdout == ""
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_study_may_not_be_called_like_a_run(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any], recorder: Any
+) -> None:
+    recorder.record("wide", "cream")
+    called = call("sweep", str(study_file), "--detach", "--store", str(tmp_path / "store"))
+    assert called.code == 2
+    assert "a run is called wide already, and studies and runs share their names" in called.stderr

@@ -1,0 +1,168 @@
+"""Studies with real processes: stages run once, arms at once, failures, stops, and SIGKILL of whoever works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from small_runs import SMALL, find_processes, is_stage, read_all, wait_until
+
+from db.queries import find_run, read_lease, read_run_stages
+from db.reading import fetch_rows, open_reader
+from db.rows import NewRun, RunRow
+from db.session import open_store
+from db.studies import StudyArm, StudyRow, derive_study_state, find_study, read_study_arms
+from db.writes import acquire_lease, create_run, release_lease
+from engine.config.study import load_study
+from engine.runtime.process import build_lease, is_alive
+from engine.runtime.study_control import resume_study, start_study, stop_study
+from engine.runtime.study_plan import StudyPlan, plan_study
+
+STUDY = "name: small\nconfig: sandbox\nmethods: [srlm, cream]\nseeds: [0, 1]\n"
+
+
+def plan(root: Path, text: str, *, jobs: int) -> StudyPlan:
+    file = root.parent / "study.yaml"
+    file.write_text(text)
+    return plan_study(root, load_study(str(file), overrides=SMALL), jobs=jobs)
+
+
+def look(root: Path, study: StudyRow) -> tuple[StudyRow, list[StudyArm], str]:
+    with closing(open_reader(root)) as c:
+        row, arms = find_study(c, study.study_id), read_study_arms(c, study.study_id)
+    return row, arms, derive_study_state(row, arms, is_alive=is_alive)
+
+
+def finish(root: Path, study: StudyRow, state: str = "done") -> list[StudyArm]:
+    wait_until(lambda: look(root, study)[2] != "running")
+    row, arms, ended = look(root, study)
+    assert ended == state, [row.error, *(arm.error for arm in arms)]
+    return arms
+
+
+def find(root: Path, arm: StudyArm) -> RunRow:
+    with closing(open_reader(root)) as c:
+        return find_run(c, arm.run_name)
+
+
+def count(root: Path, table: str) -> int:
+    with closing(open_reader(root)) as c:
+        return int(fetch_rows(c, f"SELECT count(*) FROM {table}")[0][0])
+
+
+def list_spans(root: Path, arms: list[StudyArm]) -> list[tuple[float, float]]:
+    runs = [find(root, arm) for arm in arms]
+    return [(run.started_at or 0.0, run.finished_at or 0.0) for run in runs]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyRow, list[StudyArm]]:
+    """Two methods on two seeds, two at once."""
+    root = tmp_path_factory.mktemp("study") / "store"
+    before = plan(root, STUDY, jobs=2)
+    assert (before.n_asked, before.n_done, before.seconds) == (36, 0, None)
+    study = start_study(root, before)
+    arms = finish(root, study)
+    wait_until(lambda: not find_processes(root))
+    assert before.n_distinct == count(root, "stage")
+    return root, study, arms
+
+
+def test_every_distinct_stage_is_run_once(finished: tuple[Path, StudyRow, list[StudyArm]]) -> None:
+    """A try of a stage is a row: as many as keys, though the arms ask for more; never three runs at once, once two."""
+    root, _, arms = finished
+    with closing(open_reader(root)) as c:
+        keys = [row.key for arm in arms for row in read_run_stages(c, arm.run_id or "")]
+    assert len(keys) == 36
+    assert count(root, "attempt") == len(set(keys)) == count(root, "stage") < len(keys)
+    spans = list_spans(root, arms)
+    n_at_once = [sum(start <= at < end for start, end in spans) for at, _ in spans]
+    assert max(n_at_once) == 2
+
+
+def test_a_finished_study_starts_no_process(finished: tuple[Path, StudyRow, list[StudyArm]]) -> None:
+    root, study, arms = finished
+    again = plan(root, STUDY, jobs=2)
+    assert again.is_done
+    assert [arm.run_id for arm in again.arms] == [arm.run_id for arm in arms]
+    assert (again.n_done, again.seconds) == (again.n_distinct, 0)
+    assert start_study(root, again) == look(root, study)[0]
+    assert find_processes(root) == []
+
+
+def test_an_arm_whose_stages_are_all_there_is_done_without_a_library(
+    finished: tuple[Path, StudyRow, list[StudyArm]],
+) -> None:
+    """The same matrix under another name; and fewer arms under the old one leave the other runs alone."""
+    root, _, arms = finished
+    before = count(root, "attempt")
+    other = plan(root, STUDY.replace("small", "other").replace("[0, 1]", "[1]"), jobs=2)
+    assert [(arm.run_id, arm.n_reused, arm.n_new) for arm in other.arms] == [(None, 9, 0), (None, 9, 0)]
+    made = finish(root, start_study(root, other))
+    assert {arm.run_id for arm in made}.isdisjoint({arm.run_id for arm in arms})
+    assert count(root, "attempt") == before
+    assert all((find(root, arm).finished_at or 0) - (find(root, arm).started_at or 0) < 5 for arm in made)
+
+    fewer = plan(root, STUDY.replace("[0, 1]", "[1]"), jobs=2)
+    assert [arm.run_name for arm in fewer.dropped] == ["small-srlm-s0", "small-cream-s0"]
+    changed = start_study(root, fewer)
+    assert [arm.seed for arm in look(root, changed)[1]] == [1, 1]
+    assert find(root, arms[0]).state == "done"
+    more = start_study(root, plan(root, STUDY, jobs=2))
+    ended = finish(root, more)
+    assert [arm.run_id for arm in ended] == [arm.run_id for arm in arms]  # of the same name and settings: taken back
+    assert count(root, "attempt") == before
+
+
+def test_a_study_that_is_killed_ends_with_the_same_rows(
+    root: Path, finished: tuple[Path, StudyRow, list[StudyArm]]
+) -> None:
+    """One arm cannot start, since its file is gone by then: it is told, and the others do not care."""
+    lost = root.parent / "lost.jsonl"
+    lost.write_text("".join(f'{{"prompt": "prompt {n}"}}\n' for n in range(40)))
+    text = STUDY.replace("[0, 1]", "[0]").replace("cream]", f"cream, {{name: oracle, set: {{data.prompts: {lost}}}}}]")
+    prepared = plan(root, text, jobs=1)
+    lost.unlink()
+    study = start_study(root, prepared)
+
+    def is_at(arm: int, label: str, *states: str) -> bool:
+        found = look(root, study)[1][arm]
+        return found.run_id is not None and is_stage(root, find(root, found), label, *states)
+
+    wait_until(lambda: is_at(0, "train M2", "running"))
+    row, arms, _ = look(root, study)
+    with closing(open_reader(root)) as c:
+        supervisor = read_lease(c, arms[0].run_id or "")
+    assert row.lease is not None
+    assert supervisor is not None
+    os.kill(row.lease.pid, signal.SIGKILL)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    wait_until(lambda: look(root, study)[2] == "stale" and not find_processes(root))
+
+    resume_study(root, study)
+    arms = finish(root, study, "failed")
+    assert [arm.state for arm in arms] == ["done", "done", None]
+    assert "lost.jsonl" in (arms[2].error or "")
+    for arm, same in zip(arms[:2], (finished[2][0], finished[2][2]), strict=True):
+        assert read_all(root, find(root, arm)) == read_all(finished[0], find(finished[0], same))
+
+
+def test_no_run_starts_where_another_has_the_only_slot(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live run of somebody else counts; here it is this process, which holds its lease and computes nothing."""
+    monkeypatch.setenv("CREAM_SLOTS", "1")
+    store = open_store(root)
+    busy = create_run(store, NewRun("busy", "cream", 0, 1, "{}", "d", "{}", "/m", "m", "{}"), [])
+    lease = build_lease(busy.run_id)
+    acquire_lease(store, lease, is_alive=is_alive)
+    study = start_study(root, plan(root, STUDY.replace("[0, 1]", "[0]"), jobs=2))
+    time.sleep(1.5)
+    assert [arm.run_id for arm in look(root, study)[1]] == [None, None]
+    release_lease(store, busy.run_id, lease.token, state="done", exit_code=0)
+    wait_until(lambda: look(root, study)[1][0].run_id is not None)
+    stop_study(root, study)
+    assert [arm.state for arm in look(root, study)[1]] == ["stopped", None]
+    wait_until(lambda: not find_processes(root))

@@ -1,0 +1,157 @@
+"""A study file: which runs come of it, and the one message for what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.config.load import load_run_config
+from engine.config.study import MAX_RUNS, list_shipped_studies, load_study
+from engine.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "study.yaml"
+    path.write_text("name: trial\nconfig: sandbox\n" + text)
+    return str(path)
+
+
+def test_a_study_is_the_product_of_methods_settings_and_seeds_with_seeds_inside(tmp_path: Path) -> None:
+    """2 methods x 2 betas x 2 seeds; set, then a method's own settings, then varied ones, then overrides win."""
+    file = write(
+        tmp_path,
+        "methods: [srlm, {name: cream, set: {training: {epochs: 3}, method.confidence.c_map: exact}}]\n"
+        "seeds: [4, 7]\nset: {training.epochs: 5, iterations: 6}\nvary: {training.beta: [0.5, 2.0]}\n",
+    )
+    study = load_study(file, overrides=["iterations=2"])
+    assert [(arm.title, arm.seed) for arm in study.arms] == [
+        ("srlm beta=0.5", 4),
+        ("srlm beta=0.5", 7),
+        ("srlm beta=2.0", 4),
+        ("srlm beta=2.0", 7),
+        ("cream epochs=3 c_map=exact beta=0.5", 4),
+        ("cream epochs=3 c_map=exact beta=0.5", 7),
+        ("cream epochs=3 c_map=exact beta=2.0", 4),
+        ("cream epochs=3 c_map=exact beta=2.0", 7),
+    ]
+    expected = load_run_config(
+        "sandbox",
+        method="cream",
+        seed=7,
+        name="trial-cream-epochs=3-c_map=exact-beta=2.0-s7",
+        overrides=["training.epochs=3", "method.confidence.c_map=exact", "training.beta=2.0", "iterations=2"],
+    )
+    assert study.arms[-1].config == expected
+    assert study.arms[0].config.training.epochs == 5.0
+    assert study.config.set == {"training.epochs": 5, "iterations": 2}
+
+
+def test_seeds_may_be_a_range(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, "methods: [srlm]\nseeds: {from: 3, count: 4}\n"))
+    assert [arm.seed for arm in study.arms] == [3, 4, 5, 6]
+    assert [arm.config.name for arm in study.arms] == [f"trial-srlm-s{seed}" for seed in range(3, 7)]
+
+
+def test_a_study_starts_from_another_run_under_a_name_of_its_own(tmp_path: Path) -> None:
+    file = write(tmp_path, "methods: [srlm]\n")
+    assert load_study(file, config="sandbox-gentle").name == "trial-sandbox-gentle"
+    named = load_study(file, config="sandbox-gentle", name="mine")
+    assert (named.name, named.arms[0].config.name) == ("mine", "mine-srlm-s0")
+    assert named.arms[0].config.training == load_run_config("sandbox-gentle").training
+
+
+def test_paths_of_a_study_mean_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "one"}\n')
+    (tmp_path / "own.yaml").write_text("extends: sandbox\nname: own\n")
+    file = tmp_path / "study.yaml"
+    file.write_text("name: trial\nconfig: own.yaml\nmethods: [srlm]\nset: {data.prompts: prompts.jsonl}\n")
+    (arm,) = load_study(str(file)).arms
+    assert arm.config.data.prompts.path == str(tmp_path / "prompts.jsonl")
+
+
+def test_long_titles_give_run_names_that_fit_and_differ(tmp_path: Path) -> None:
+    values = ", ".join(f"[{'x' * 60}{n}]" for n in range(3))
+    file = write(tmp_path, f"methods: [srlm]\nseeds: [1, 2]\nvary: {{evaluation.tasks: [{values}]}}\n")
+    with pytest.raises(ConfigError, match=r"evaluation\.tasks"):  # no such task: but the names came first
+        load_study(file)
+    names = [f"a/{'y' * 70}{n}.jsonl" for n in range(3)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"prompt": "one"}\n')
+    study = load_study(write(tmp_path, f"methods: [srlm]\nseeds: [1, 2]\nvary: {{data.prompts: {names}}}\n"))
+    run_names = [arm.config.name for arm in study.arms]
+    assert len(set(run_names)) == 6
+    assert max(map(len, run_names)) == 80
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("methods: [srlm, crem]\n", ["unknown method crem; did you mean cream?"]),
+        ("methods: [srlm]\nset: {training.bta: 1}\n", ["unknown key training.bta; did you mean training.beta?"]),
+        ("methods: [srlm]\nvary: {training.bta: [1]}\n", ["unknown key training.bta"]),
+        ("methods: [{name: srlm, set: {zzz: 1}}]\n", ["unknown key zzz"]),
+        ("methods: [{nme: srlm}]\n", ["unknown key methods.0.nme; did you mean methods.0.name?"]),
+        ("method: [srlm]\n", ["unknown key method; did you mean methods?"]),
+        ("methods: [srlm]\nset: {training.beta: x}\n", ["training.beta = 'x': expected a number"]),
+        ("methods: []\n", ["methods is empty: no run would start"]),
+        ("methods: [srlm]\nseeds: []\n", ["seeds is empty: no run would start"]),
+        ("methods: [srlm]\nvary: {training.beta: []}\n", ["vary.training.beta is empty: no run would start"]),
+        ("methods: [srlm]\nseeds: {from: 0, count: 0}\n", ["seeds.count = 0 is no whole number from 1"]),
+        ("methods: [srlm]\nseeds: {start: 0, count: 2}\n", ["seeds.start is no key here"]),
+        ("methods: [srlm]\nseeds: [0, 1, 0]\n", ["seeds: 0 stands there twice"]),
+        ("methods: [srlm]\nseeds: [-1]\n", ["a number of at least 0"]),
+        ("methods: [srlm]\nseeds: [true]\n", ["a whole number"]),
+        ("methods: [srlm]\nseeds: {from: 4294967295, count: 2}\n", ["a number of at most 4294967295"]),
+        ("methods: [cream, srlm, cream]\n", ["two arms are called `cream`"]),
+        ("methods: [srlm]\nvary: {training.beta: [0.5, 0.5]}\n", ["vary.training.beta: 0.5 stands there twice"]),
+        (
+            "methods: [srlm, {name: srlm, set: {training.beta: 2.0}}]\n",
+            ["the arms `srlm` and `srlm beta=2.0` are the same run with seed 0"],
+        ),
+        ("methods: [srlm]\nvary: {seed: [0, 1]}\n", ["vary.seed: a study has `seeds` for that"]),
+        ("methods: [srlm]\nvary: {method: [srlm, cream]}\n", ["vary.method: a study has `methods` for that"]),
+        ("methods: [srlm]\nset: {name: x}\n", ["set.name: a study has `name` for that"]),
+        ("methods: [srlm]\nvary: {training.beta: 0.5}\n", ["vary.training.beta = 0.5: expected a list", "[0.5]"]),
+        ("methods: [srlm]\nset: {'training beta': 1}\n", ["'training beta' is no key"]),
+        (
+            "methods: [srlm]\nset: {training.beta: 1, training: {beta: 2}}\n",
+            ["set: training.beta stands there twice"],
+        ),
+        (
+            "methods: [srlm]\nseeds: {from: 0, count: 1001}\nvary: {training.beta: [0.5, 2.0]}\n",
+            [f"makes 2002 runs; at most {MAX_RUNS}"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_message_with_the_file(tmp_path: Path, text: str, parts: list[str]) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_study(file)
+    assert caught.value.message.startswith(f"{file}: ")
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_wrong_override_names_its_option(tmp_path: Path) -> None:
+    file = write(tmp_path, "methods: [srlm]\n")
+    with pytest.raises(ConfigError, match=r"--set: unknown key training\.bta"):
+        load_study(file, overrides=["training.bta=1"])
+    with pytest.raises(ConfigError, match=r"--name: name = 'a/b' holds a path separator"):
+        load_study(file, name="a/b")
+
+
+def test_an_unknown_study_lists_those_that_are_shipped() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_study("quik")
+    assert "Did you mean quick?" in str(caught.value)
+
+
+def test_what_is_shipped() -> None:
+    """Every shipped study parses; its methods are told apart, and the confirmation has its controls."""
+    assert list_shipped_studies() == ["anchored", "paper-table", "quick", "reviewers"]
+    sizes = {name: len(load_study(name).arms) for name in list_shipped_studies()}
+    assert sizes == {"anchored": 100, "paper-table": 15, "quick": 6, "reviewers": 115}
+    assert {"anchored-permuted", "anchored-mean", "fixed-65"} < {arm.title for arm in load_study("anchored").arms}
+    assert {arm.config.iterations for arm in load_study("reviewers").arms} == {5}

@@ -1,0 +1,353 @@
+"""Tables, tests and sentences of a comparison on hand-made models; every figure derived by hand or by scipy."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from made_arms import build_model, build_run
+from scipy import stats
+
+from cream_tui.comparison.arms import ONE_MODEL, ONE_SEED, collect_models, list_notes
+from cream_tui.comparison.estimates import estimate_accuracy, estimate_over_seeds
+from cream_tui.comparison.formats import (
+    CSV_COLUMNS,
+    ComparedStudy,
+    encode_latex,
+    encode_markdown,
+    encode_summary_csv,
+    escape_latex,
+)
+from cream_tui.comparison.paired import BOOTSTRAP, MCNEMAR, compare_arms, compare_models, compute_difference
+from cream_tui.comparison.sentences import RUNS_NOT_METHODS, tell_arms, tell_labels, tell_models, tell_seeds, tell_study
+from cream_tui.comparison.table import AVERAGE, SHARED, build_study_table
+from cream_tui.results import ModelResult, TaskCount, adjust_by_holm, compute_accuracy_interval
+from cream_tui.views.compare import SeedArm, group_by_seed
+
+N_ITEMS = 400
+
+
+def build_right(n_right: int, n_items: int = 40) -> list[bool]:
+    return [k < n_right for k in range(n_items)]
+
+
+def make_study(
+    n_right: Mapping[str, Sequence[Sequence[int]]], labels: Mapping[str, Sequence[float]] | None = None
+) -> tuple[list[SeedArm], dict[str, list[ModelResult]]]:
+    """Arms and results from how many of 40 items in a row M0, M1, ... get right, by method and seed; 400 items."""
+    runs, results = [], {}
+    for method, seeds in n_right.items():
+        for seed, counts in enumerate(seeds):
+            run = build_run(f"{method}-{seed}", method=method, seed=seed)
+            runs.append(run)
+            models = [build_model(f"M{k}", build_right(10 * n, N_ITEMS)) for k, n in enumerate(counts)]
+            shares = (labels or {}).get(method)
+            if shares is not None:
+                models[1] = replace(models[1], measures={"label_accuracy": shares[seed]})
+                models[2] = replace(models[2], measures={"label_accuracy": shares[seed] / 2, "tau_previous": 0.9})
+            results[run.run_id] = models
+    return group_by_seed(runs), results
+
+
+STUDY = {
+    "srlm": [(10, 20, 24, 14), (10, 22, 25, 12), (10, 21, 26, 13)],
+    "cream": [(10, 20, 26, 32), (10, 22, 24, 31), (10, 21, 25, 33)],
+}
+
+
+def build_two_tasks(name: str, first: Sequence[bool], second: Sequence[bool]) -> ModelResult:
+    items = {("a", str(k)): ok for k, ok in enumerate(first)} | {("b", str(k)): ok for k, ok in enumerate(second)}
+    tasks = (TaskCount("a", sum(first), len(first)), TaskCount("b", sum(second), len(second)))
+    return ModelResult(name, tasks, {}, items)
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_shared_models_once_and_then_each_arm() -> None:
+    arms, results = make_study(STUDY)
+    table = build_study_table(arms, results)
+    assert [(row.arm, row.model, row.n_seeds) for row in table.rows] == [
+        (SHARED, "M0", 3),
+        (SHARED, "M1", 3),
+        ("srlm", "M2", 3),
+        ("srlm", "M3", 3),
+        ("cream", "M2", 3),
+        ("cream", "M3", 3),
+    ]
+    assert table.columns == ("t",)
+    cell = table.rows[1].cells[0]
+    assert cell is not None and cell.change is not None
+    expected = stats.t.interval(0.95, 2, 21 / 40, stats.sem([20 / 40, 22 / 40, 21 / 40]))
+    assert cell.estimate.mean == pytest.approx(21 / 40)
+    assert cell.estimate.interval == pytest.approx(expected)
+    assert (cell.change.arrow, cell.change.mean) == ("↑", pytest.approx(11 / 40))
+
+
+def test_arrows_are_of_the_mean_and_marked_only_where_they_carry_a_claim() -> None:
+    """M1 to M2 of cream: +6, +2, +4 of 40; M2 to M3 of srlm: -10, -13, -13 of 40; five arrows in all."""
+    arms, results = make_study(STUDY)
+    table = build_study_table(arms, results)
+    changes = {
+        (row.arm, row.model): cell.change
+        for row in table.rows
+        for cell in row.cells
+        if cell is not None and cell.change
+    }
+    assert table.n_arrows == len(changes) == 5
+    small, great = changes["cream", "M2"], changes["srlm", "M3"]
+    assert (small.arrow, small.is_significant) == ("↑", False)
+    assert (great.arrow, great.is_significant) == ("↓", True)
+    assert [change.p_holm for change in changes.values()] == adjust_by_holm([one.p_value for one in changes.values()])
+
+
+def test_a_model_that_is_the_same_for_every_seed_has_its_items_interval() -> None:
+    arms, results = make_study(STUDY)
+    cell = build_study_table(arms, results).rows[0].cells[0]
+    assert cell is not None
+    assert cell.change is None
+    assert (cell.estimate.kind, cell.estimate.n_seeds, cell.estimate.reason) == ("items", 3, ONE_MODEL)
+    assert cell.estimate.interval == compute_accuracy_interval([TaskCount("t", 100, 400)])
+
+
+def test_one_seed_has_wilsons_interval_and_says_so() -> None:
+    models = {0: build_model("M1", build_right(30))}
+    found = estimate_accuracy(models, None)
+    assert found is not None
+    assert (found.kind, found.n_seeds, found.reason) == ("items", 1, ONE_SEED)
+    assert found.interval == models[0].interval
+    alone = estimate_over_seeds([0.5])
+    assert alone is not None and (alone.interval, alone.reason) == (None, ONE_SEED)
+    assert estimate_over_seeds([]) is None
+
+
+def test_an_interval_ends_where_its_values_must() -> None:
+    found = estimate_over_seeds([0.9, 1.0], bounds=(0.0, 1.0))
+    assert found is not None and found.interval == (pytest.approx(0.95 - 12.706 * 0.05, abs=1e-3), 1.0)
+
+
+def test_the_average_is_over_all_tasks_or_not_at_all() -> None:
+    runs = [build_run("a"), build_run("b", method="srlm")]
+    both = build_two_tasks("M1", [True] * 3 + [False], [True] * 5 + [False] * 5)
+    results = {"id-a": [both], "id-b": [build_model("M1", [True, False])]}
+    results["id-b"] = [
+        replace(results["id-b"][0], tasks=(TaskCount("a", 1, 2),), items={("a", "0"): True, ("a", "1"): False})
+    ]
+    table = build_study_table(group_by_seed(runs), results)
+    assert table.columns == ("a", "b", AVERAGE)
+    means = [[None if cell is None else cell.estimate.mean for cell in row.cells] for row in table.rows]
+    assert means == [[0.75, 0.5, 0.625], [0.5, None, None]]
+
+
+def test_measures_are_means_of_iterations() -> None:
+    arms, results = make_study(STUDY, {"srlm": (0.8, 0.9, 0.7)})
+    rows = build_study_table(arms, results).measures
+    assert [(row.arm, row.model, row.n_seeds) for row in rows] == [("srlm", "M1", 3), ("srlm", "M2", 3)]
+    labels, tau = rows[1].estimates[:2]
+    assert labels is not None and tau is not None
+    assert (labels.mean, tau.mean, tau.interval) == (pytest.approx(0.4), pytest.approx(0.9), pytest.approx((0.9, 0.9)))
+    assert rows[0].estimates[1] is None
+
+
+# Tests ---------------------------------------------------------------------------------------------------------------
+
+
+def test_arms_are_compared_over_seeds_at_their_last_common_model() -> None:
+    """cream minus srlm at M3 by seed: 18, 19, 20 of 40."""
+    arms, results = make_study(STUDY)
+    (found,) = compare_arms(arms, results)
+    assert (found.first, found.second, found.first_model) == ("cream", "srlm", "M3")
+    difference = found.difference
+    assert difference is not None
+    assert (difference.method, difference.seeds, difference.n_items) == (BOOTSTRAP, (0, 1, 2), N_ITEMS)
+    assert difference.mean == pytest.approx(19 / 40)
+    assert difference.seed_p_value == pytest.approx(stats.ttest_1samp([18, 19, 20], 0).pvalue)
+    assert difference.low <= stats.t.interval(0.95, 2, 19 / 40, stats.sem([18 / 40, 19 / 40, 20 / 40]))[0]
+    assert found.direction == 1
+    (other,) = compare_arms(arms, results, baseline=1)
+    assert (other.first, other.direction) == ("srlm", -1)
+
+
+def test_p_values_are_corrected_for_all_that_are_shown() -> None:
+    arms, results = make_study(STUDY | {"random": [(10, 20, 20, 20), (10, 22, 22, 25), (10, 21, 21, 13)]})
+    found = compare_arms(arms, results)
+    p_values = sorted(one.difference.p_value for one in found if one.difference)
+    assert [one.n_family for one in found] == [2, 2]
+    assert sorted(one.p_holm for one in found if one.p_holm is not None) == pytest.approx(
+        [2 * p_values[0], max(2 * p_values[0], p_values[1])]
+    )
+
+
+def test_two_single_models_get_the_exact_test_whatever_their_seeds() -> None:
+    """10 of 40 only the first gets right, nested: p = 2 / 2^10."""
+    found = compute_difference({3: build_model("M1", build_right(30))}, {5: build_model("M1", build_right(20))})
+    assert not isinstance(found, str)
+    assert (found.method, found.seed_p_value) == (MCNEMAR, None)
+    assert found.p_value == pytest.approx(2 / 2**10)
+    assert found.low < 0.25 < found.high
+
+
+def test_what_cannot_be_compared_says_why() -> None:
+    first, second = build_model("M1", [True] * 4), build_model("M1", [False] * 4)
+    foreign = replace(second, items={("u", key): ok for (_, key), ok in second.items.items()})
+    assert compute_difference({0: first}, {0: foreign}) == "not computable, because they answered no item in common"
+    assert compute_difference({0: first, 1: first}, {2: second, 3: second}) == (
+        "not computable, because they share no seed"
+    )
+    arms, results = make_study({"srlm": [(1, 2), (1, 3)], "cream": [(1,), (1,)]})
+    (found,) = compare_arms(arms, results)
+    assert (found.p_holm, found.direction) == (None, 0)
+    assert tell_arms([found]) == ["cream against srlm: not computable, because they have no evaluated model in common."]
+
+
+def test_the_last_model_that_two_seeds_reached_is_compared() -> None:
+    """One seed of srlm stopped at M2, one of cream at M1: M3 has two seeds of srlm and one that both share."""
+    arms, results = make_study(STUDY)
+    results["id-srlm-0"] = results["id-srlm-0"][:3]
+    results["id-cream-1"] = results["id-cream-1"][:2]
+    (found,) = compare_arms(arms, results)
+    assert found.first_model == "M2"
+    assert found.difference is not None and found.difference.seeds == (0, 2)
+
+
+def test_an_arm_is_compared_with_its_first_and_its_best_model() -> None:
+    """srlm: M3 against M1 (-6, -10, -8) and against M2 (-10, -13, -13), which was the best of two."""
+    arms, results = make_study(STUDY)
+    found = compare_models(arms, results)
+    assert [(one.first, one.first_model, one.second_model, one.n_family) for one in found] == [
+        ("srlm", "M3", "M1", 4),
+        ("srlm", "M3", "M2", 4),
+        ("cream", "M3", "M1", 4),
+        ("cream", "M3", "M2", 4),
+    ]
+    best = next(one for one in found if (one.first, one.second_model) == ("srlm", "M2"))
+    models = collect_models(arms[0], results)
+    plain = compute_difference(models.find("M3"), models.find("M2"))
+    assert best.difference is not None and not isinstance(plain, str)
+    assert best.difference.p_value == pytest.approx(2 * plain.p_value)
+
+
+# Sentences -----------------------------------------------------------------------------------------------------------
+
+
+def test_better_is_said_only_of_what_carries_it() -> None:
+    arms, results = make_study(STUDY | {"random": [(10, 20, 20, 20), (10, 22, 22, 9), (10, 21, 21, 13)]})
+    cream, random = tell_arms(compare_arms(arms, results))
+    assert cream.startswith("At M3 cream has 80.0 % and srlm 32.5 %: +47.5 points, 95 % interval ")
+    assert cream.endswith("by Holm over 2 comparisons: cream is better than srlm.")
+    assert random.endswith("the data carries no claim of a difference.")
+
+
+def test_a_study_without_a_claim_says_so() -> None:
+    arms, results = make_study(
+        {"srlm": [(5, 20, 21), (5, 22, 20)], "a": [(5, 20, 19), (5, 22, 22)], "b": [(5, 20, 20), (5, 22, 21)]}
+    )
+    first, second, last, over_models = tell_study(arms, results)
+    assert first.endswith(": the data carries no claim of a difference.")
+    assert second.endswith(": the data carries no claim of a difference.")
+    assert last == (
+        "None of the 2 differences to srlm carries a claim: the data does not say that any of these methods is better "
+        "or worse."
+    )
+    assert over_models.startswith("srlm, a, b: the data carries no claim")
+
+
+def test_a_collapse_is_told_and_silence_too() -> None:
+    """M1 to M3: -8, -9, -8, -7, -8 of 40 with srlm; +1, -1, 0, 1, 0 with cream, whose M2 is as good as M1."""
+    falls = [(10, 20 + k, 24 + k, 12 + k + d) for k, d in enumerate((0, -1, 0, 1, 0))]
+    stays = [(10, 20 + k, 20 + k, 20 + k + d) for k, d in enumerate((1, -1, 0, 1, 0))]
+    arms, results = make_study({"srlm": falls, "cream": stays})
+    against_first, against_best, silence = tell_models(compare_models(arms, results))
+    assert against_first.startswith("srlm: M3 with 35.0 % is below its M1 with 55.0 % (−20.0 points, 95 % interval ")
+    assert "paired bootstrap over 5 seeds and 400 shared items" in against_first
+    assert against_best.startswith("srlm: M3 with 35.0 % is below the best before it, M2, with 65.0 % (−30.0 points")
+    assert silence.startswith("cream: the data carries no claim that the last model is better or worse")
+
+
+def test_labels_are_told_by_student() -> None:
+    """Halved from .8 .9 .7: differences -.4 -.45 -.35, mean -.4, standard error .05 / sqrt(3), t = 13.9."""
+    arms, results = make_study(STUDY, {"srlm": (0.8, 0.9, 0.7)})
+    (told,) = tell_labels(arms, results)
+    p_value = stats.ttest_1samp([-0.4, -0.45, -0.35], 0).pvalue
+    assert told == (
+        "srlm: the share of right labels fell from 80.0 % (M1) to 40.0 % (M2; −40.0 points, 95 % interval −52.4 to "
+        f"−27.6, Student's t over 3 seeds, p = {p_value:.3f})."
+    )
+
+
+def test_single_runs_are_called_runs() -> None:
+    arms, results = make_study({"srlm": [(1, 2)], "cream": [(1, 3)]})
+    assert tell_seeds(arms, results, baseline=0) == [RUNS_NOT_METHODS]
+    assert tell_study(arms, results)[-1] == RUNS_NOT_METHODS
+
+
+def test_arms_with_other_seeds_are_compared_on_those_they_share() -> None:
+    arms, results = make_study({"srlm": STUDY["srlm"], "cream": STUDY["cream"][:2]})
+    (found,) = compare_arms(arms, results)
+    assert found.difference is not None and found.difference.seeds == (0, 1)
+    assert build_study_table(arms, results).notes == (
+        "The arms have different seeds (srlm 0, 1, 2; cream 0, 1): a test takes those that both sides have.",
+    )
+
+
+def test_runs_that_are_not_done_and_seeds_that_repeat_are_named() -> None:
+    runs = [build_run("a"), build_run("b", seed=1, state="failed"), build_run("c", seed=1)]
+    results = {"id-a": [build_model("M1", [True])], "id-b": [], "id-c": [build_model("M1", [False])]}
+    arms = group_by_seed(runs)
+    assert list_notes(arms, results) == [
+        "cream: b (seed 1) is failed; it has no evaluated model.",
+        "cream: 2 runs have seed 1; the one that came furthest counts.",
+    ]
+    assert collect_models(arms[0], results).find("M1")[1].items == results["id-c"][0].items
+
+
+# Formats -------------------------------------------------------------------------------------------------------------
+
+
+def build_compared(title: str = "a study") -> ComparedStudy:
+    arms, results = make_study(STUDY, {"srlm": (0.8, 0.9, 0.7)})
+    tests = compare_arms(arms, results), compare_models(arms, results)
+    return ComparedStudy(title, build_study_table(arms, results), *tests, tell_study(arms, results))
+
+
+def test_markdown_has_the_table_and_escapes_titles() -> None:
+    text = "".join(encode_markdown(build_compared("a|b *c*")))
+    assert text.startswith("# a\\|b \\*c\\*\n")
+    assert "| srlm | M3 | **32.5 ↓\\*** (26.3–38.7) | 3 |\n" in text
+    tables = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({line.count("|") - line.count("\\|") for line in tables if line.startswith("| srlm | M")}) == 2
+
+
+def test_csv_is_tidy_and_in_full() -> None:
+    lines = list(csv.DictReader("".join(encode_summary_csv(build_compared().table)).splitlines()))
+    assert tuple(lines[0]) == CSV_COLUMNS
+    (found,) = [line for line in lines if (line["arm"], line["model"], line["measure"]) == ("cream", "M3", "accuracy")]
+    expected = stats.t.interval(0.95, 2, 0.8, stats.sem([32 / 40, 31 / 40, 33 / 40]))
+    assert (float(found["mean"]), found["interval"], found["n_seeds"]) == (pytest.approx(0.8), "seeds", "3")
+    assert (float(found["low"]), float(found["high"])) == pytest.approx(expected)
+    (labels,) = [line for line in lines if (line["model"], line["measure"]) == ("M1", "label_accuracy")]
+    assert (float(labels["mean"]), labels["task"], labels["change"]) == (pytest.approx(0.8), "", "")
+
+
+def test_latex_sets_every_title_letter_by_letter() -> None:
+    assert escape_latex("50% of a_b & c#1 ~ {x} ^2 $ \\input|<>") == (
+        r"50\% of a\_b \& c\#1 \textasciitilde{} \{x\} \textasciicircum{}2 \$ \textbackslash{}input\textbar{}"
+        r"\textless{}\textgreater{}"
+    )
+    assert escape_latex('"na\u00efve" \u4e2d\x1b\u00fe') == (
+        "{''}na\u00efve{''} \\texttt{U+4E2D}\\texttt{U+241B}\\texttt{U+00FE}"
+    )
+
+
+def test_latex_is_one_booktabs_table_with_as_many_cells_in_every_row() -> None:
+    text = "".join(encode_latex(build_compared("50% & more")))
+    assert r"\caption{Accuracy of 50\% \& more}" in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + 6
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {2}
+    assert r"\textbf{32.5} $\downarrow$* {\scriptsize (26.3--38.7)}" in text
+    for opening in ("table", "tabular", "minipage"):
+        assert text.count(f"\\begin{{{opening}}}") == text.count(f"\\end{{{opening}}}") == 1
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 3, 1]
