@@ -66,9 +66,7 @@ def delete(app: CreamApp, study: StudyRecord) -> None:
 
 def list_study_choices() -> list[tuple[str, str]]:
     """Studies to start, as choices: the shipped ones, the files of the current folder, any other file."""
-    from engine.config.shipped import list_shipped
-
-    shipped = [(name, f"{name}  study, shipped") for name in list_shipped("sweeps")]
+    shipped = [(name, f"{name}  study, shipped") for name in _list_shipped()]
     files = [(str(path), f"{path}  study, a file here") for path in _list_study_files(Path())]
     choices = [*shipped, *files, (_ANOTHER, "another file …  study")]
     return [(f"{_STUDY}{value}", text) for value, text in choices]
@@ -105,15 +103,25 @@ def open_choice(app: CreamApp, choice: str) -> bool:
 
 
 def list_study_palette(app: CreamApp) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    """What the palette offers beside the keys: each study to start."""
-    for choice, text in list_study_choices():
-        yield f"New study {text.partition('  ')[0]}", "Shows its plan first", partial(open_choice, app, choice)
+    """What the palette offers beside the keys: the shipped studies to start."""
+    for name in _list_shipped():
+        yield f"New study {name}", "Shows its plan first", partial(open_choice, app, f"{_STUDY}{name}")
+
+
+def _list_shipped() -> list[str]:
+    from engine.config.shipped import list_shipped
+
+    return list(list_shipped("sweeps"))
 
 
 def _list_study_files(folder: Path) -> list[Path]:
     """YAML files in which a line says `methods:`; what cannot be read is none."""
-    found = []
-    for path in sorted(folder.iterdir()):
+    found: list[Path] = []
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:
+        return found
+    for path in paths:
         try:
             if path.suffix in _YAML and path.is_file() and path.stat().st_size <= _MOST_BYTES:
                 lines = path.read_text(encoding="utf-8").splitlines()

@@ -6,7 +6,7 @@ Knows cores, GPUs and ``$CREAM_SLOTS``. Must not know studies.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from db.rows import Lease
@@ -45,12 +45,11 @@ def spreads_over_gpus(config: RunConfig) -> bool:
     return config.resources.launcher != "single" or is_spread
 
 
-def find_free_gpu(leases: Iterable[Lease]) -> str | None:
-    """Return the first GPU that no holder of these leases has for itself; None where there is none.
+def find_free_gpu(gpus: Sequence[str], leases: Iterable[Lease]) -> str | None:
+    """Return the first of these GPUs that no holder of the leases has for itself; None where there is none.
 
     A holder that was given no GPU of its own counts as on the first.
     """
-    gpus = list_gpus()
     taken = {name.strip() for lease in leases for name in (_read_gpus(lease.pid) or gpus[0]).split(",")} if gpus else ()
     return next((gpu for gpu in gpus if gpu not in taken), None)
 

@@ -26,6 +26,7 @@ from db.session import Store, open_store
 from db.studies import StudyArm, StudyRow, read_arm_configs, read_studies_of_runs, read_study, read_study_arms
 from db.study_writes import acquire_study_lease, release_study_lease, renew_study_lease, set_arm_error, set_arm_run
 from db.writes import mark_run_stopped
+from engine.backends import list_gpus
 from engine.config.load import compute_config_digest, config_from_json
 from engine.config.run import RunConfig
 from engine.errors import CreamError, ExitCode
@@ -113,7 +114,7 @@ class StudyRunner:
                 return False
             gpu = None
             if uses_gpu(config) and not spreads_over_gpus(config):
-                gpu = find_free_gpu(working)
+                gpu = find_free_gpu(list_gpus(), working)
                 if gpu is None:
                     return False
             self.begun.add(arm.position)
