@@ -4,8 +4,10 @@
 
 A transition is a model M_t and the next one, both evaluated on the same items; it is a fall where an exact McNemar test
 has p < 0.05 and the next one is lower. Features are those of `cream_tui.health.early_warning`: of iteration t alone and
-its distance from t = 1, no gold answers. The model is logistic regression with an L2 penalty on standardised features;
-penalty and threshold come from predictions on runs of the fit left out (all runs of a seed at once, since they share
+its distance from t = 1, no gold answers. The model is logistic regression with an L2 penalty on a few standardised
+features, each with the sign that drift has: where the data ask for the other sign, the feature is left out, for runs of
+few seeds and presets give correlated features large weights of either sign, which do not carry over to another preset.
+Penalty and threshold come from predictions on runs of the fit left out (all runs of a seed at once, since they share
 their start). The threshold is the lowest that has at most 5 % of false alarms there.
 
 Judged on seeds that were not fitted: AUC with a bootstrap interval (runs are drawn, not transitions; and seeds, which
@@ -40,7 +42,10 @@ from engine.config.training import TrainingConfig
 from engine.method.statistics import compute_auc, compute_wilson_interval
 
 Floats = NDArray[np.float64]
-PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+# What may enter, and which way it points where a fall comes. Left out: the saturation of tau, which measures how small
+# a step was and is highest on the gentle preset, and what said less alone.
+SIGNS = {"tau_anchor": -1, "tau_anchor_change": -1, "chosen_length_growth": 1, "margin_growth": 1, "kl_base_token": 1}
+PENALTIES = (1.0, 3.0, 10.0, 30.0)
 MOST_FALSE_ALARMS = 0.05
 N_BINS = 5
 SANDBOX = "sandbox"
@@ -148,32 +153,47 @@ def find_preset(run: RunRow) -> str:
 def fit(rows: Sequence[Transition]) -> tuple[EarlyModel, list[float]]:
     """The model, and what models that never saw a row's seed said of the row."""
     x_NF, y_N = build_arrays(rows)
-    seeds = np.array([row.seed for row in rows])
-    folds = sorted(set(seeds.tolist()))
-    by_penalty: dict[float, Floats] = {}
-    for penalty in PENALTIES if len(folds) > 1 else PENALTIES[2:3]:
-        inside = np.full(len(rows), y_N.mean())
-        for seed in folds if len(folds) > 1 else ():
-            is_out = seeds == seed
-            if len(set(y_N[~is_out].tolist())) == 2:
-                inside[is_out] = predict_all(fit_logistic(x_NF[~is_out], y_N[~is_out], penalty), x_NF[is_out])
-        by_penalty[penalty] = inside
-    penalty = min(by_penalty, key=lambda penalty: compute_log_loss(by_penalty[penalty], y_N))
-    inside = by_penalty[penalty]
-    intercept, weights_F, mean_F, scale_F = fit_logistic(x_NF, y_N, penalty)
-    names = list(FEATURES)
+    signs_F = np.array(list(SIGNS.values()))
+    inside_by_penalty = {penalty: leave_seeds_out(rows, x_NF, y_N, penalty) for penalty in PENALTIES}
+    penalty = min(PENALTIES, key=lambda penalty: compute_log_loss(inside_by_penalty[penalty], y_N))
+    intercept, weights_F, mean_F, scale_F = fit_signed(x_NF, y_N, penalty, signs_F)
+    used = [(k, name) for k, name in enumerate(SIGNS) if weights_F[k] != 0]
     model = EarlyModel(
-        intercept=round(float(intercept), 4),
-        coefficients={name: round(float(weight), 4) for name, weight in zip(names, weights_F, strict=True)},
-        means={name: round(float(mean), 5) for name, mean in zip(names, mean_F, strict=True)},
-        scales={name: round(float(scale), 5) for name, scale in zip(names, scale_F, strict=True)},
-        threshold=choose_threshold(inside, y_N),
+        intercept=round(intercept, 4),
+        coefficients={name: round(float(weights_F[k]), 4) for k, name in used},
+        means={name: round(float(mean_F[k]), 5) for k, name in used},
+        scales={name: round(float(scale_F[k]), 5) for k, name in used},
+        threshold=choose_threshold(inside_by_penalty[penalty], y_N),
         provenance={"penalty": penalty},
     )
-    return model, inside.tolist()
+    return model, inside_by_penalty[penalty].tolist()
+
+
+def leave_seeds_out(rows: Sequence[Transition], x_NF: Floats, y_N: Floats, penalty: float) -> Floats:
+    """What is said of each row by a model that saw no run of its seed; the rate where the others tell nothing."""
+    seeds_N, inside_N = np.array([row.seed for row in rows]), np.full(len(rows), y_N.mean())
+    for seed in set(seeds_N.tolist()):
+        is_out = seeds_N == seed
+        if len(set(y_N[~is_out].tolist())) == 2:
+            fitted = fit_signed(x_NF[~is_out], y_N[~is_out], penalty, np.array(list(SIGNS.values())))
+            inside_N[is_out] = predict_all(fitted, x_NF[is_out])
+    return inside_N
 
 
 Logistic = tuple[float, Floats, Floats, Floats]
+
+
+def fit_signed(x_NF: Floats, y_N: Floats, penalty: float, signs_F: NDArray[np.int_]) -> Logistic:
+    """As ``fit_logistic``, with no weight against its sign: the largest such one becomes 0 until none is left."""
+    kept = np.ones(x_NF.shape[1], dtype=bool)
+    while True:
+        intercept, kept_weights, *_ = fit_logistic(x_NF[:, kept], y_N, penalty)
+        weights_F = np.zeros(x_NF.shape[1])
+        weights_F[kept] = kept_weights
+        against_F = weights_F * signs_F
+        if against_F.min() >= 0:
+            return intercept, weights_F, x_NF.mean(0), np.maximum(x_NF.std(0), 1e-6)
+        kept[against_F.argmin()] = False
 
 
 def fit_logistic(x_NF: Floats, y_N: Floats, penalty: float) -> Logistic:
@@ -212,8 +232,8 @@ def compute_log_loss(p_N: Floats, y_N: Floats) -> float:
 
 
 def build_arrays(rows: Sequence[Transition]) -> tuple[Floats, Floats]:
-    """Features and labels of rows."""
-    return np.array([list(row.features.values()) for row in rows]), np.array([float(row.is_fall) for row in rows])
+    """The features that may enter, and the labels, of rows."""
+    return np.array([[r.features[name] for name in SIGNS] for r in rows]), np.array([float(r.is_fall) for r in rows])
 
 
 def judge(title: str, model: EarlyModel, rows: Sequence[Transition], n_bootstrap: int) -> dict[str, object]:
@@ -254,7 +274,7 @@ def judge(title: str, model: EarlyModel, rows: Sequence[Transition], n_bootstrap
 def bootstrap(
     clusters: Sequence[str], p: Sequence[float], labels: Sequence[bool], n: int, seed: int = 0
 ) -> list[float] | None:
-    """95 % percentile interval of the AUC, whole clusters drawn with replacement; None below 5 clusters or without falls."""
+    """95 % percentile interval of the AUC, whole clusters drawn; None below 5 clusters or without falls."""
     names = sorted(set(clusters))
     if len(names) < 5:
         return None
@@ -281,7 +301,7 @@ def print_calibration(p: Sequence[float], labels: Sequence[bool]) -> None:
 
 
 def print_baselines(rows: Sequence[Transition]) -> None:
-    """What each feature, and the iteration alone, would do as the only guide; signs are chosen in hindsight."""
+    """What each candidate, and the iteration alone, would do as the only guide; signs are chosen in hindsight."""
     labels = [row.is_fall for row in rows]
     print("\nalone, on the judged seeds (AUC, the better direction):")
     guides = {"iteration": [float(row.t) for row in rows]}

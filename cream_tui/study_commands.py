@@ -73,7 +73,7 @@ def sweep(
     Examples
       cream-tui sweep quick --dry-run
       cream-tui sweep quick --jobs 2
-      cream-tui sweep paper-table --config sandbox-gentle --set iterations=3 --detach
+      cream-tui sweep paper-table --config my.yaml --jobs 1 --detach
     """
     from cream_tui.commands import sweep as command
 

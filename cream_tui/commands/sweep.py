@@ -65,7 +65,7 @@ def _start(root: Path, store: str | None, plan: StudyPlan, options: Options) -> 
     for line in tell_changes(plan):
         diagnostics.narrate(line)
     if options.is_detached:
-        return announce(root, store, started, "started")
+        return announce(root, store, started, "is done already" if plan.is_done else "started")
     if not plan.is_done:
         diagnostics.narrate(f"{started.name} ({started.study_id}); store {root}")
     return follow_to_end(root, store, started, since=since, as_json=options.as_json)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,17 +20,20 @@ from engine.config.shipped import find_configs_folder
 
 FILE = "early_warning.json"
 NOTHING_YET = "no iteration has come so far yet"
-# What has to be stored of an iteration; all of it is there without gold answers.
-MEASURES = (
-    "tau_anchor",
-    "chosen_n_tokens",
-    "rejected_n_tokens",
-    "reward_length_correlation",
-    "reward_sd",
-    "distinct_share",
-    "kl_base_token",
-    "anchor_agreement_share",
-)
+_GROWING = {"chosen_n_tokens", "rejected_n_tokens", "reward_sd"}
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A number that an iteration may be judged by.
+
+    Attributes:
+        needs: Measures of the model; where it is compared with the first model of the run, of that too.
+        compute: Of the model that samples, given the first one.
+    """
+
+    needs: tuple[str, ...]
+    compute: Callable[[ModelResult, ModelResult], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,29 @@ class EarlyModel:
         return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
-# By name: a feature of the model that samples, given the first one of the run.
-FEATURES: Mapping[str, Callable[[ModelResult, ModelResult], float]] = {
-    "tau_anchor": lambda model, first: model.measures["tau_anchor"],
-    "tau_anchor_change": lambda model, first: model.measures["tau_anchor"] - first.measures["tau_anchor"],
-    # M1 has no previous reward that its own could agree with.
-    "tau_saturation": lambda model, first: model.measures["tau_saturated_share"] if model is not first else 0.0,
-    "chosen_length_growth": lambda model, first: _compute_growth(model, first, "chosen_n_tokens"),
-    "rejected_length_growth": lambda model, first: _compute_growth(model, first, "rejected_n_tokens"),
-    "reward_length_correlation": lambda model, first: model.measures["reward_length_correlation"],
-    "margin_growth": lambda model, first: _compute_growth(model, first, "reward_sd"),
-    "distinct_share": lambda model, first: model.measures["distinct_share"],
-    "kl_base_token": lambda model, first: model.measures["kl_base_token"],
-    "anchor_agreement_share": lambda model, first: model.measures["anchor_agreement_share"],
+def _take(name: str) -> Feature:
+    return Feature((name,), lambda model, first: model.measures[name])
+
+
+def _take_growth(name: str) -> Feature:
+    return Feature((name,), lambda model, first: math.log(model.measures[name] / first.measures[name]))
+
+
+# By name. None of them needs gold answers; the model uses some.
+FEATURES: Mapping[str, Feature] = {
+    "tau_anchor": _take("tau_anchor"),
+    "tau_anchor_change": Feature(
+        ("tau_anchor",), lambda model, first: model.measures["tau_anchor"] - first.measures["tau_anchor"]
+    ),
+    "chosen_length_growth": _take_growth("chosen_n_tokens"),
+    "rejected_length_growth": _take_growth("rejected_n_tokens"),
+    "margin_growth": _take_growth("reward_sd"),
+    "kl_base_token": _take("kl_base_token"),
+    "reward_length_correlation": _take("reward_length_correlation"),
+    "distinct_share": _take("distinct_share"),
+    "tau_saturated_share": _take("tau_saturated_share"),
+    "anchor_agreement_share": _take("anchor_agreement_share"),
+    "vote_agreement_share": _take("vote_agreement_share"),
 }
 
 
@@ -91,12 +104,13 @@ def predict(results: Sequence[ModelResult], model: EarlyModel | None = None) -> 
         return f"{UNKNOWN}{FILE} is not among the configurations"
     reasons = []
     for position, at in reversed(list(enumerate(results))):
-        features = compute_features(results, at)
+        features = compute_features(results, at, names=model.coefficients)
         if not isinstance(features, str):
             probability = model.compute_probability(features)
-            used = {name: features[name] for name in model.coefficients}
             outcome = _find_outcome(at, results[position + 1 :])
-            return EarlyWarning(at.name, probability, model.threshold, used, probability >= model.threshold, outcome)
+            return EarlyWarning(
+                at.name, probability, model.threshold, features, probability >= model.threshold, outcome
+            )
         if at.get("tau_anchor") is not None:
             reasons.append(features)
     return UNKNOWN + (reasons[0] if reasons else NOTHING_YET)
@@ -107,19 +121,22 @@ def _find_outcome(model: ModelResult, later: Sequence[ModelResult]) -> bool | No
     return None if test is None else test.is_fall
 
 
-def compute_features(results: Sequence[ModelResult], model: ModelResult) -> dict[str, float] | str:
-    """Every feature of a model of the run, or what is missing."""
+def compute_features(
+    results: Sequence[ModelResult], model: ModelResult, *, names: Iterable[str] = tuple(FEATURES)
+) -> dict[str, float] | str:
+    """Features of a model of the run, or what is missing."""
     first = next((result for result in results if result.get("tau_anchor") is not None), None)
     if first is None:
         return NOTHING_YET
-    needed = [*MEASURES, *(() if model is first else ("tau_saturated_share",))]
-    names = " or ".join(dict.fromkeys((model.name, first.name)))
-    missing = [name for name in needed if model.get(name) is None or (name in MEASURES and first.get(name) is None)]
+    features = {name: FEATURES[name] for name in names}
+    needed = dict.fromkeys(measure for feature in features.values() for measure in feature.needs)
+    both = " or ".join(dict.fromkeys((model.name, first.name)))
+    missing = [measure for measure in needed if model.get(measure) is None or first.get(measure) is None]
     if missing:
-        return f"{names} lacks {', '.join(missing)}"
-    if min(at.measures[name] for at in (first, model) for name in _GROWING) <= 0:
-        return f"a length or the spread of the rewards of {names} is 0"
-    return {name: compute(model, first) for name, compute in FEATURES.items()}
+        return f"{both} lacks {', '.join(missing)}"
+    if any(at.measures[measure] <= 0 for at in (first, model) for measure in _GROWING & needed.keys()):
+        return f"a length or the spread of the rewards of {both} is 0"
+    return {name: feature.compute(model, first) for name, feature in features.items()}
 
 
 @lru_cache(maxsize=1)
@@ -155,10 +172,3 @@ def format_early_model(model: EarlyModel) -> str:
         "provenance": dict(model.provenance),
     }
     return json.dumps(record, indent=1) + "\n"
-
-
-_GROWING = ("chosen_n_tokens", "rejected_n_tokens", "reward_sd")
-
-
-def _compute_growth(model: ModelResult, first: ModelResult, name: str) -> float:
-    return math.log(model.measures[name] / first.measures[name])

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ERROR_WORD = re.compile(r"^(error|warning): ", re.MULTILINE)
-# A run that is stopped gets 15 s before it is killed; a supervisor has 30 s to start.
-TIMEOUT_S = 60.0
+# A run that is stopped gets 15 s before it is killed, a study that is stopped a minute; a supervisor has 30 s to start.
+TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ CORRUPTED_SHARE = 0.35
 # Corpora of the base model. In "misled" one and the same mistake is more frequent than the right solution, so that the
 # base model's likelihood is a bad guide to correctness.
 CORPORA = ("mixed", "misled")
-HABIT_SHARE = 0.65  # of the solutions of "misled"; of the others, MISLED_CORRUPTED_SHARE hold a random flaw
+HABIT_SHARE = 0.80  # of the solutions of "misled"; of the others, MISLED_CORRUPTED_SHARE hold a random flaw
 MISLED_CORRUPTED_SHARE = 0.10
 CHAT_SHARE = 0.40
 STYLE_WEIGHTS = {"steps": 0.30, "direct": 0.30, "verbose": 0.15, "messy": 0.25}
@@ -114,7 +114,7 @@ def generate_documents(seed: int, corpus: str = "mixed") -> Iterator[Document]:
     """Yield the endless corpus of the base model: train-side problems with noisy solutions in mixed styles.
 
     `CORRUPTED_SHARE` of the solutions of "mixed" hold a flaw that is carried through to the answer; a flaw may by luck
-    leave the answer right. In "misled" two thirds of all solutions make the same mistake.
+    leave the answer right. In "misled" four of five solutions make the same mistake.
 
     Raises:
         ValueError: corpus is not one of CORPORA.

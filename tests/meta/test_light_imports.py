@@ -26,6 +26,7 @@ PLAIN = (*HEAVY, "sqlmodel", "sqlalchemy", "numpy", "scipy", "pandas", "pydantic
         ("engine.runtime.supervisor", HEAVY),
         ("engine.runtime.memory", (*HEAVY, "sqlmodel", "sqlalchemy", "numpy")),
         ("cream_tui.commands.doctor_config", HEAVY),
+        ("cream_tui.commands.compare", PLAIN),
         ("engine.method.agreement", HEAVY),
     ],
 )

@@ -18,6 +18,7 @@ from db.session import open_store
 from db.studies import StudyArm, StudyRow, derive_study_state, find_study, read_study_arms
 from db.writes import acquire_lease, create_run, release_lease
 from engine.config.study import load_study
+from engine.errors import ConfigError
 from engine.runtime.process import build_lease, is_alive
 from engine.runtime.study_control import resume_study, start_study, stop_study
 from engine.runtime.study_plan import StudyPlan, plan_study
@@ -161,6 +162,10 @@ def test_no_run_starts_where_another_has_the_only_slot(root: Path, monkeypatch: 
     study = start_study(root, plan(root, STUDY.replace("[0, 1]", "[0]"), jobs=2))
     time.sleep(1.5)
     assert [arm.run_id for arm in look(root, study)[1]] == [None, None]
+
+    assert start_study(root, plan(root, STUDY.replace("[0, 1]", "[0]"), jobs=2)).study_id == study.study_id
+    with pytest.raises(ConfigError, match="small is running, and its file has changed: 2 arms are new"):
+        start_study(root, plan(root, STUDY, jobs=2))
     release_lease(store, busy.run_id, lease.token, state="done", exit_code=0)
     wait_until(lambda: look(root, study)[1][0].run_id is not None)
     stop_study(root, study)

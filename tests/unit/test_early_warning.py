@@ -9,7 +9,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from early_warning import Transition, bootstrap, choose_threshold, fit, fit_logistic, parse_seeds, predict_all
+from early_warning import (
+    Transition,
+    bootstrap,
+    choose_threshold,
+    fit,
+    fit_logistic,
+    fit_signed,
+    parse_seeds,
+    predict_all,
+)
 from scipy.optimize import minimize
 
 from cream_tui.health.early_warning import (
@@ -34,6 +43,7 @@ FIRST = {
     "distinct_share": 0.75,
     "kl_base_token": 0.01,
     "anchor_agreement_share": 0.9,
+    "vote_agreement_share": 0.8,
 }
 LATER = {
     **FIRST,
@@ -63,7 +73,7 @@ def test_features_by_hand() -> None:
     assert compute_features(results, results[2]) == {
         "tau_anchor": 0.1,
         "tau_anchor_change": pytest.approx(-0.4),
-        "tau_saturation": 0.8,
+        "tau_saturated_share": 0.8,
         "chosen_length_growth": pytest.approx(math.log(2)),
         "rejected_length_growth": 0.0,
         "reward_length_correlation": 0.6,
@@ -71,16 +81,22 @@ def test_features_by_hand() -> None:
         "distinct_share": 0.75,
         "kl_base_token": 0.06,
         "anchor_agreement_share": 0.9,
+        "vote_agreement_share": 0.8,
     }
 
 
-def test_at_m1_nothing_has_changed_and_no_previous_reward_can_agree() -> None:
-    results = build_results({name: value for name, value in FIRST.items() if name != "tau_saturated_share"})
+def test_at_m1_nothing_has_changed() -> None:
+    results = build_results(FIRST)
     features = compute_features(results, results[1])
     assert isinstance(features, dict)
     assert {name for name, value in features.items() if value == 0} == {
-        "tau_anchor_change", "tau_saturation", "chosen_length_growth", "rejected_length_growth", "margin_growth",
+        "tau_anchor_change", "chosen_length_growth", "rejected_length_growth", "margin_growth",
     }  # fmt: skip
+
+
+def test_what_is_not_used_need_not_be_there() -> None:
+    results = build_results({"tau_anchor": 0.5})
+    assert compute_features(results, results[1], names=["tau_anchor"]) == {"tau_anchor": 0.5}
 
 
 def test_gold_answers_are_not_asked_for() -> None:
@@ -110,7 +126,7 @@ def test_it_keeps_still_where_nothing_has_moved() -> None:
 
 
 def test_it_foretells_from_the_newest_model_with_all_measures() -> None:
-    half = {"tau_anchor": -0.5, "kl_base_token": 0.2}
+    half = {"tau_anchor": -0.5}
     early = predict([*build_results(FIRST, LATER, half), ModelResult("M4")], MODEL)
     assert isinstance(early, EarlyWarning) and early.model == "M2"
 
@@ -132,15 +148,15 @@ def test_what_came_of_it_is_said_once_it_is_known() -> None:
     ("measures", "reason"),
     [
         ([], "no iteration has come so far yet"),
-        ([{"tau_anchor": 0.5, "n_pairs": 9.0}], "M1 lacks chosen_n_tokens, rejected_n_tokens, "
-         "reward_length_correlation, reward_sd, distinct_share, kl_base_token, anchor_agreement_share"),
-        ([{"tau_anchor": 0.5}, LATER], "M2 or M1 lacks chosen_n_tokens, rejected_n_tokens, "
-         "reward_length_correlation, reward_sd, distinct_share, kl_base_token, anchor_agreement_share"),
+        ([{"tau_anchor": 0.5, "n_pairs": 9.0}], "M1 lacks kl_base_token, reward_sd"),
+        ([{"tau_anchor": 0.5, "reward_sd": 1.0}, LATER], "M2 or M1 lacks kl_base_token"),
         ([{**FIRST, "reward_sd": 0.0}], "a length or the spread of the rewards of M1 is 0"),
     ],
 )  # fmt: skip
 def test_where_measures_lack_it_says_which(measures: list[Mapping[str, float]], reason: str) -> None:
-    assert predict(build_results(*measures), MODEL) == f"not computable, because {reason}"
+    names = ("tau_anchor", "kl_base_token", "margin_growth")
+    model = replace(MODEL, **{part: dict.fromkeys(names, 1.0) for part in ("coefficients", "means", "scales")})
+    assert predict(build_results(*measures), model) == f"not computable, because {reason}"
 
 
 def test_extreme_features_give_no_overflow() -> None:
@@ -192,6 +208,21 @@ def test_the_fit_is_the_minimum_of_the_penalised_likelihood() -> None:
 
     assert np.allclose([intercept, *weights], minimize(loss, np.zeros(4), tol=1e-12).x, atol=1e-4)
     assert np.allclose(mean, x.mean(0)) and np.allclose(scale, x.std(0))
+
+
+def test_no_weight_points_against_its_sign() -> None:
+    """y follows the first feature alone; the second is a noisy copy, whose weight would be negative here."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(200, 1))
+    x = np.column_stack([x, x + rng.normal(scale=0.3, size=(200, 1))])
+    y = (x[:, 0] - 0.5 * (x[:, 1] - x[:, 0]) > 0).astype(float)
+    _, free, _, _ = fit_logistic(x, y, penalty=0.1)
+    intercept, weights, _, _ = fit_signed(x, y, 0.1, np.array([1, 1]))
+    assert free[1] < 0 and weights[1] == 0
+    assert [intercept, weights[0]] == pytest.approx(
+        [fit_logistic(x[:, :1], y, 0.1)[0], *fit_logistic(x[:, :1], y, 0.1)[1]]
+    )
+    assert not fit_signed(x, y, 0.1, np.array([-1, -1]))[1].any()
 
 
 def test_separable_rows_do_not_break_the_fit() -> None:

@@ -167,7 +167,7 @@ def test_corpus_holds_wrong_and_mixed_text_within_the_number_range() -> None:
 
 
 def test_in_the_misled_corpus_one_wrong_answer_is_more_frequent_than_the_right_one() -> None:
-    """A sum shows it: the habit makes the last result one too high, in two thirds of the solutions."""
+    """A sum shows it: the habit makes the last result one too high, in four of five solutions."""
     documents = [
         d for d in islice(generate_documents(0, "misled"), 6000) if d.prompt.startswith(("Add", "What is the"))
     ]
@@ -176,9 +176,9 @@ def test_in_the_misled_corpus_one_wrong_answer_is_more_frequent_than_the_right_o
     one_too_high = sum(given == gold + 1 for given, gold in sums) / len(sums)
     right = sum(given == gold for given, gold in sums) / len(sums)
     assert HABIT_SHARE - 0.05 < one_too_high < HABIT_SHARE + 0.1
-    assert 0.25 < right < one_too_high
+    assert 0.1 < right < 0.3
     ranked = [(given, gold) for given, gold, prompt in answers if given is not None and prompt[:3] != "Add"]
-    assert 0.25 < sum(given == gold for given, gold in ranked) / len(ranked) < 0.5
+    assert 0.1 < sum(given == gold for given, gold in ranked) / len(ranked) < 0.4
 
 
 def test_an_unknown_corpus_is_refused() -> None:
