@@ -294,7 +294,9 @@ def _read_anchor(diagnostic: Diagnostic, results: Results, anchors: Anchors) -> 
         is_chance = error is not None and tau <= NORMAL_95 * error
         is_halved = model is not first and start > 0 and tau < start / 2
         if is_chance and error is not None:
-            why = f"{diagnostic.subject} is {shown}, which chance gives too (0 ± {format_number(NORMAL_95 * error)})"
+            bound = NORMAL_95 * error
+            like = "which chance gives too" if tau >= -bound else "below what chance gives"
+            why = f"{diagnostic.subject} is {shown}, {like} (0 ± {format_number(bound)})"
         elif is_halved:
             why = f"{diagnostic.subject} is {shown}, less than half of {first.name}'s {format_signed(start)}"
         readings.append(Reading(model, tau, is_chance or is_halved or tau < diagnostic.limit, why))

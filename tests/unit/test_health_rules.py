@@ -315,6 +315,8 @@ def test_an_anchor_that_chance_explains_is_told_as_that() -> None:
     assert (
         find(build_results(tau_anchor=[0.15, 0.09]), "tau_anchor", counts).sentence == "M2: tau to the anchor is +0.09"
     )
+    below = find(build_results(tau_anchor=[0.5, -0.2]), "tau_anchor", counts)
+    assert below.sentence == "M2: tau to the anchor is −0.20, below what chance gives (0 ± 0.03)"
 
 
 def test_the_null_of_a_mean_tau() -> None:
