@@ -50,6 +50,10 @@ OtherConfig = Annotated[
         show_default=False,
     ),
 ]
+OtherSeeds = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="SEEDS", help="Take these seeds: 0-9, or 0,1,2.", show_default=False),
+]
 StudyName = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Call the study so.", show_default=False)]
 
 
@@ -60,6 +64,7 @@ def sweep(
     detach: Detach = False,
     overrides: Overrides = None,
     config: OtherConfig = None,
+    seeds: OtherSeeds = None,
     name: StudyName = None,
     store: Store = None,
     json: AsJson = False,
@@ -73,12 +78,18 @@ def sweep(
     Examples
       cream-tui sweep quick --dry-run
       cream-tui sweep quick --jobs 2
-      cream-tui sweep paper-table --config my.yaml --jobs 1 --detach
+      cream-tui sweep paper-table --config my.yaml --seeds 0-9 --detach
     """
     from cream_tui.commands import sweep as command
 
     options = command.Options(
-        jobs=jobs, overrides=tuple(overrides or ()), config=config, name=name, is_detached=detach, as_json=json
+        jobs=jobs,
+        overrides=tuple(overrides or ()),
+        config=config,
+        name=name,
+        seeds=seeds,
+        is_detached=detach,
+        as_json=json,
     )
     return command.sweep(store, study, options, is_dry=dry_run)
 

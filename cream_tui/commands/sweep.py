@@ -26,22 +26,24 @@ _CODES = {"done": ExitCode.DONE, "failed": ExitCode.UNEXPECTED}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a study is run; ``jobs`` None for what the machine allows, ``config`` and ``name`` for those of its file."""
+    """How a study is run; ``jobs`` None for what the machine allows, ``config``, ``name``, ``seeds`` for its file's."""
 
     jobs: int | None = None
     overrides: tuple[str, ...] = ()
     config: str | None = None
     name: str | None = None
+    seeds: str | None = None
     is_detached: bool = False
     as_json: bool = False
 
 
 def sweep(store: str | None, study: str, options: Options, *, is_dry: bool) -> int:
     """Print what a study will do, do it and follow it."""
-    from engine.config.study import load_study
+    from engine.config.study import load_study, parse_seeds
     from engine.runtime.study_plan import check_study, plan_study
 
-    loaded = load_study(study, overrides=options.overrides, config=options.config, name=options.name)
+    seeds = None if options.seeds is None else parse_seeds(options.seeds)
+    loaded = load_study(study, overrides=options.overrides, config=options.config, name=options.name, seeds=seeds)
     check_study(loaded)
     root = find_store_root(store)
     plan = plan_study(root, loaded, jobs=options.jobs)

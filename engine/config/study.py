@@ -30,6 +30,7 @@ MAX_RUNS = 2000
 MAX_NAME = 40  # of a study: its runs' names start with it
 _MAX_RUN_NAME = 80
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_SEEDS = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 _OWN_KEYS = {"seed": "seeds", "method": "methods", "name": "name"}
 # Last words of a dotted key that say little alone.
 _VAGUE_WORDS = {"kind", "value", "n", "name", "path"}
@@ -115,7 +116,7 @@ class Study:
     """A checked study; its arms in the order in which they are started.
 
     Attributes:
-        config: The file, with what was changed at the command line in ``set``.
+        config: The file, with what was changed at the command line.
     """
 
     config: StudyConfig
@@ -156,8 +157,31 @@ def find_study_file(name_or_path: str) -> Path:
     )
 
 
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of a text like 0-4 or 0,1,20-24, in its order.
+
+    Raises:
+        ConfigError: a part is neither a number nor a range, or there are too many.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        match = _SEEDS.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last <= MAX_SEED or last - first >= MAX_RUNS:
+            raise ConfigError(
+                f"--seeds {text!a} are no seeds", hint="For example: --seeds 0-4, or 0,1,2", key="--seeds"
+            )
+        found += range(first, last + 1)
+    return found
+
+
 def load_study(
-    name_or_path: str, *, overrides: Sequence[str] = (), config: str | None = None, name: str | None = None
+    name_or_path: str,
+    *,
+    overrides: Sequence[str] = (),
+    config: str | None = None,
+    name: str | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Study:
     """Return the checked study of a file or shipped name, every arm's configuration included.
 
@@ -168,13 +192,15 @@ def load_study(
         overrides: ``key=value`` settings of every run; they win over all others.
         config: another run that all start from; the study's name then ends in its name, unless ``name`` is given.
         name: what the study is called.
+        seeds: instead of those of the file.
 
     Raises:
         ConfigError: a key, method or setting is unknown or not allowed, nothing would run, or something twice.
     """
     path = find_study_file(name_or_path)
     given = parse_overrides(overrides)
-    study = _validate(_rename(load_mapping(path), config, name), path, is_named=name is not None)
+    raw = _rename(load_mapping(path), config, name)
+    study = _validate(raw if seeds is None else {**raw, "seeds": list(seeds)}, path, is_named=name is not None)
     # A configuration that was named at the command line means a file of the current folder.
     folder = path.absolute().parent if config is None else Path.cwd()
     try:

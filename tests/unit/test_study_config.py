@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_run_config
-from engine.config.study import MAX_RUNS, list_shipped_studies, load_study
+from engine.config.study import MAX_RUNS, list_shipped_studies, load_study, parse_seeds
 from engine.errors import ConfigError
 
 
@@ -155,3 +155,21 @@ def test_what_is_shipped() -> None:
     assert sizes == {"anchored": 100, "paper-table": 15, "quick": 6, "reviewers": 115}
     assert {"anchored-permuted", "anchored-mean", "fixed-65"} < {arm.title for arm in load_study("anchored").arms}
     assert {arm.config.iterations for arm in load_study("reviewers").arms} == {5}
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0-2", [0, 1, 2]), ("5, 0-1", [5, 0, 1])])
+def test_seeds_of_the_command_line(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "4-2", "1-", "0-99999999", "1;2", "99999999999", "\u0663"])
+def test_what_are_no_seeds_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--seeds .* are no seeds"):
+        parse_seeds(text)
+
+
+def test_seeds_of_the_command_line_replace_those_of_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, "methods: [srlm]\nseeds: [1, 2]\n")
+    assert [arm.seed for arm in load_study(file, seeds=[7, 8]).arms] == [7, 8]
+    with pytest.raises(ConfigError, match="seeds: 7 stands there twice"):
+        load_study(file, seeds=[7, 7])
