@@ -17,6 +17,8 @@ from db.rows import EvaluationRow, RunMetric, StageRow
 Interval = tuple[float, float]
 Item = tuple[str, str]
 SIGNIFICANCE = 0.05
+# Standard errors to either side that hold 95 % of a normal distribution.
+NORMAL_95 = 1.959964
 # Which metric of which stage of iteration t describes model M_t.
 _MEASURES: Mapping[str, tuple[str, ...]] = {
     "sample": (

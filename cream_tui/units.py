@@ -99,6 +99,11 @@ def format_count(count: int | None) -> str:
     return MISSING if count is None else f"{count:,}"
 
 
+def format_quantity(n: int, noun: str) -> str:
+    """A count with what is counted: 1 run, 3,000 runs."""
+    return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def format_tokens(n_tokens: int | None) -> str:
     """The length of a response; an imported one's is not known."""
     return "length unknown" if n_tokens is None else f"{n_tokens} tokens"

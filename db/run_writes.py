@@ -42,7 +42,7 @@ def acquire_lease(store: Store, lease: Lease, *, is_alive: IsAlive) -> None:
     """
     with store.begin() as session:
         run = _load_run(session, lease.run_id)
-        _refuse_live_holder(session, run, is_alive, token=lease.token)
+        refuse_live_holder(session, run, is_alive, token=lease.token)
         session.merge(RunLease(**asdict(lease)))
         if run.state not in ("queued", "running"):
             raise LeaseLostError(f"run {run.name} was {run.state} before its process began")
@@ -109,7 +109,7 @@ def requeue_run(store: Store, run_id: str, *, is_alive: IsAlive | None = None, i
     with store.begin() as session:
         run = _load_run(session, run_id)
         if is_alive is not None:
-            _refuse_live_holder(session, run, is_alive)
+            refuse_live_holder(session, run, is_alive)
             session.exec(delete(RunLease).where(col(RunLease.run_id) == run_id))
         run.state = "queued"
         run.queue_position = _find_last_position(session) if is_queued else None
@@ -133,7 +133,7 @@ def delete_run(store: Store, run_id: str, *, is_alive: IsAlive) -> None:
     """
     with store.begin() as session:
         run = _load_run(session, run_id)
-        _refuse_live_holder(session, run, is_alive)
+        refuse_live_holder(session, run, is_alive)
         _free_stages(session, run_id)
         session.exec(delete(Run).where(col(Run.run_id) == run_id))
 
@@ -197,7 +197,12 @@ def _load_run(session: Session, run_id: str) -> Run:
     return run
 
 
-def _refuse_live_holder(session: Session, run: Run, is_alive: IsAlive, token: str | None = None) -> None:
+def refuse_live_holder(session: Session, run: Run, is_alive: IsAlive, token: str | None = None) -> None:
+    """Lets a change of a run through unless a live process other than the token's works on it.
+
+    Raises:
+        LeaseHeldError: one does.
+    """
     held = load_lease(session, run.run_id)
     if held is not None and held.token != token and is_alive(held):
         raise LeaseHeldError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from db.errors import RunNotFoundError
 from db.queries import find_run
-from db.reading import fetch_rows, snapshot
+from db.reading import fetch_rows
 from db.rows import Lease, RunRow
 
 _SELECT = (
@@ -224,13 +224,6 @@ def count_study_runs(c: sqlite3.Connection) -> list[StudyCount]:
         "LEFT JOIN study_lease w ON w.study_id = s.study_id GROUP BY s.study_id",
     )
     return [StudyCount(row[0], row[1], bool(row[2]), row[3], row[4], row[5] or 0, row[6] or 0) for row in rows]
-
-
-def read_study_with_arms(c: sqlite3.Connection, study_id: str) -> tuple[StudyRow, list[StudyArm]] | None:
-    """The study and its arms at one moment; None where it is gone."""
-    with snapshot(c):
-        study = read_study(c, study_id)
-        return None if study is None else (study, read_study_arms(c, study_id))
 
 
 def derive_study_state(study: StudyRow, arms: Sequence[StudyArm], *, is_alive: Callable[[Lease], bool]) -> str:

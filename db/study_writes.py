@@ -5,6 +5,7 @@ Runs of a study are changed by ``db.run_writes`` as any other; a study only link
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from sqlmodel import Session, col, delete, select
 from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError, StoreError
 from db.models import Run, Study, StudyArm, StudyLease
 from db.rows import Lease
-from db.run_writes import IsAlive, find_free_id
+from db.run_writes import IsAlive, find_free_id, refuse_live_holder
 from db.session import Store
 
 
@@ -62,7 +63,7 @@ def replace_arms(
     """
     with store.begin() as session:
         study = _load_study(session, study_id)
-        _refuse_live_holder(session, study, is_alive)
+        _refuse_live_study(session, study, is_alive)
         study.config_json, study.jobs = config_json, jobs
         session.add(study)
         session.exec(delete(StudyArm).where(col(StudyArm.study_id) == study_id))
@@ -78,7 +79,7 @@ def acquire_study_lease(store: Store, lease: Lease, *, is_alive: IsAlive) -> Non
     """
     with store.begin() as session:
         study = _load_study(session, lease.run_id)
-        _refuse_live_holder(session, study, is_alive)
+        _refuse_live_study(session, study, is_alive)
         values = asdict(lease)
         session.merge(StudyLease(study_id=values.pop("run_id"), **values))
         study.finished_at = study.stop_requested_at = study.error = None
@@ -124,14 +125,6 @@ def end_study(store: Store, study_id: str, error: str | None = None) -> None:
         _end_study(session, _load_study(session, study_id), error)
 
 
-def set_jobs(store: Store, study_id: str, jobs: int) -> None:
-    """Changes how many runs may work at once when the study goes on."""
-    with store.begin() as session:
-        study = _load_study(session, study_id)
-        study.jobs = jobs
-        session.add(study)
-
-
 def set_arm_run(store: Store, study_id: str, position: int, run_id: str) -> None:
     """Links an arm to its run."""
     _update_arm(store, study_id, position, run_id=run_id, error=None)
@@ -146,10 +139,13 @@ def delete_study(store: Store, study_id: str, *, is_alive: IsAlive) -> None:
     """Drops the study and its arms; their runs stay.
 
     Raises:
-        LeaseHeldError: a live process works on it.
+        LeaseHeldError: a live process works on it, or on one of its runs.
     """
     with store.begin() as session:
-        _refuse_live_holder(session, _load_study(session, study_id), is_alive)
+        _refuse_live_study(session, _load_study(session, study_id), is_alive)
+        is_own = col(Run.run_id).in_(select(StudyArm.run_id).where(col(StudyArm.study_id) == study_id))
+        for run in session.exec(select(Run).where(is_own)):
+            refuse_live_holder(session, run, is_alive)
         session.exec(delete(Study).where(col(Study.study_id) == study_id))
 
 
@@ -185,13 +181,14 @@ def _load_own_lease(session: Session, study_id: str, token: str) -> StudyLease:
     return held
 
 
-def _refuse_live_holder(session: Session, study: Study, is_alive: IsAlive) -> None:
+def _refuse_live_study(session: Session, study: Study, is_alive: IsAlive) -> None:
     held = session.get(StudyLease, study.study_id)
     if held is None:
         return
     values = held.model_dump()
     if is_alive(Lease(run_id=values.pop("study_id"), **values)):
+        name = shlex.quote(study.name)
         raise LeaseHeldError(
             f"process {held.pid} on {held.host} is already working on study {study.name} ({study.study_id})",
-            hint=f"follow it with `cream-tui watch {study.name}` or stop it with `cream-tui stop {study.name}`",
+            hint=f"follow it with `cream-tui watch {name}` or stop it with `cream-tui stop {name}`",
         )

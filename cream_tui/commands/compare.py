@@ -10,8 +10,9 @@ from typing import Any
 
 from cream_tui import diagnostics, output
 from cream_tui.comparison import formats, terminal, wording
+from cream_tui.comparison.arms import Results
 from cream_tui.comparison.paired import compare_arms, compare_models
-from cream_tui.comparison.sentences import tell_arms, tell_cautions, tell_labels, tell_models
+from cream_tui.comparison.sentences import tell_cautions, tell_study
 from cream_tui.comparison.table import StudyTable, build_study_table
 from cream_tui.config_differences import find_differences, format_setting, load_config
 from cream_tui.export_formats import write_whole
@@ -22,11 +23,13 @@ from cream_tui.result_table import SHORT_RESULT_COLUMNS, build_legend, build_rec
 from cream_tui.results import ModelResult, ResultReader, adjust_by_holm, compute_paired_test
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
+from cream_tui.units import format_quantity
 from cream_tui.views.compare import SeedArm, SummaryRow, build_model_summary
 from cream_tui.views.shared_prompts import SampledComparison, compare_sampled, summarise_sampled
 from db.compare_reads import read_run_costs, read_shared_iterations, read_shared_prompts
 from db.reading import snapshot
 from db.rows import RunRow
+from db.studies import StudyArm
 from engine.errors import ExitCode, find_nearest
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
@@ -34,7 +37,6 @@ _ENDINGS = {".md": "markdown", ".markdown": "markdown", ".csv": "csv", ".json": 
 _COLUMNS = (SHORT_RESULT_COLUMNS[0], Column("run", is_flexible=True), *SHORT_RESULT_COLUMNS[1:])
 # So many columns of settings a reader can take in.
 _MOST_SETTING_COLUMNS = 4
-Results = Mapping[str, Sequence[ModelResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,26 @@ def compare(store: str | None, references: Sequence[str], wish: Wish, *, as_json
 def _read(connection: sqlite3.Connection, references: Sequence[str], baseline: str | None) -> _Read:
     compared = read_compared_arms(connection, references)
     check_enough(compared.runs)
-    for part in compared.missing:
-        diagnostics.warn(f"{part.arm}, seed {part.seed}: {part.error or 'no run has begun yet'}")
+    _warn_of_missing(compared.missing)
     first = _find_baseline(compared.arms, baseline)
     arms = (compared.arms[first], *compared.arms[:first], *compared.arms[first + 1 :])
     own = {run.run_id for run in arms[0].runs} if first else {compared.runs[0].run_id}
     runs = sorted(compared.runs, key=lambda run: run.run_id not in own)
     reader = ResultReader()
     return _Read(compared, arms, tuple(runs), {run.run_id: reader.read(connection, run.run_id) for run in runs})
+
+
+def _warn_of_missing(missing: Sequence[StudyArm]) -> None:
+    """One line for each arm that could not start, one for all that wait."""
+    waiting: dict[str, int] = {}
+    for part in missing:
+        if part.error is None:
+            waiting[part.arm] = waiting.get(part.arm, 0) + 1
+        else:
+            diagnostics.warn(f"{part.arm}, seed {part.seed}: {part.error}")
+    if waiting:
+        arms = ", ".join(f"{arm} ({n})" for arm, n in waiting.items())
+        diagnostics.warn(f"not begun yet: {format_quantity(sum(waiting.values()), 'run')}: {arms}")
 
 
 def _find_baseline(arms: Sequence[SeedArm], baseline: str | None) -> int:
@@ -135,12 +149,7 @@ def _write(target: str | None, chunks: Iterable[str]) -> None:
 def _build_study(read: _Read) -> formats.ComparedStudy:
     arm_tests, model_tests = compare_arms(read.arms, read.results), compare_models(read.arms, read.results)
     names = [study.name for study in read.compared.studies] or [arm.title for arm in read.arms]
-    sentences = [
-        *tell_arms(arm_tests),
-        *tell_models(model_tests),
-        *tell_labels(read.arms, read.results),
-        *tell_cautions(read.arms),
-    ]
+    sentences = tell_study(read.arms, read.results, arm_tests, model_tests)
     title = ", ".join(names)
     return formats.ComparedStudy(title, build_study_table(read.arms, read.results), arm_tests, model_tests, sentences)
 

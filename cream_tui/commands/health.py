@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cream_tui import output
+from cream_tui import diagnostics, output
 from cream_tui.health.findings import EarlyWarning, Finding, Status
 from cream_tui.health.rules import UNKNOWN
 from cream_tui.output import Cell, Column
@@ -15,7 +16,7 @@ from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
 from cream_tui.units import MISSING
 from cream_tui.views.health import ORIGIN, STATUS_MARKS, count_statuses, find_early_status, tell_early_warning
-from db.queries import find_run
+from db.studies import StudyRow, find_run_or_study
 from engine.errors import ExitCode
 
 _COLUMNS = (
@@ -31,7 +32,11 @@ _STYLES: dict[Status, str] = {"warn": "yellow", "ok": "green", "unknown": "dim"}
 def health(store: str | None, run: str, *, as_json: bool) -> int:
     """Print the diagnostics of a run; what warns is no failure of the command."""
     with open_run_reader(store) as (_, connection):
-        data = HealthReader(find_run(connection, run).run_id).read(connection)
+        named = find_run_or_study(connection, run)
+        if isinstance(named, StudyRow):
+            hint = f"cream-tui show {shlex.quote(named.name)} lists them."
+            raise diagnostics.UsageProblem(f"{named.name} is a study; health looks at one run", hint)
+        data = HealthReader(named.run_id).read(connection)
     if as_json:
         output.print_json(_build_record(data))
         return ExitCode.DONE
@@ -102,4 +107,5 @@ def _build_early_record(early: EarlyWarning | str) -> dict[str, Any]:
         "probability": early.probability,
         "threshold": early.threshold,
         "features": dict(early.features),
+        "did_fall": early.outcome,
     }

@@ -11,6 +11,7 @@ from cream_tui import diagnostics
 from cream_tui.export_formats import write_whole
 from cream_tui.report.blocks import Report
 from cream_tui.stores import open_run_reader
+from cream_tui.units import format_quantity
 from engine.errors import ExitCode
 
 _FIGURES = "-figures"
@@ -29,8 +30,7 @@ def report(store: str | None, references: Sequence[str], target: str | None) -> 
         data = read_report_data(connection, references)
     command = shlex.join(["cream-tui", "report", *references, "-o", path.name])
     write(build_report(data, now=time.time(), command=command), path)
-    n = len(data.runs)
-    diagnostics.narrate(f"{n} run{'' if n == 1 else 's'}: {path}")
+    diagnostics.narrate(f"{format_quantity(len(data.runs), 'run')}: {path}")
     return ExitCode.DONE
 
 

@@ -5,6 +5,7 @@ Changes studies through engine.runtime.study_control only.
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from cream_tui.stores import format_command
 from cream_tui.study_progress import find_record
 from cream_tui.styles import RUN_STYLES
 from cream_tui.text import make_visible
-from cream_tui.units import format_age, format_percent
+from cream_tui.units import format_age, format_percent, format_quantity
 from cream_tui.views.studies import tell_counts, tell_size
 from cream_tui.views.study_account import build_account, tell_account, tell_failures
 from db.exports import format_time
@@ -46,7 +47,8 @@ def stop(root: Path, store: str | None, study: StudyRow) -> int:
 
     diagnostics.narrate(f"stopping {study.name} and its runs ...")
     stop_study(root, study)
-    diagnostics.narrate(f"{study.name} is stopped; go on with: {format_command(f'resume {study.name}', store)}")
+    again = format_command(f"resume {shlex.quote(study.name)}", store)
+    diagnostics.narrate(f"{study.name} is stopped; go on with: {again}")
     return ExitCode.DONE
 
 
@@ -70,7 +72,7 @@ def remove(root: Path, study: StudyRow) -> int:
     from engine.runtime.study_control import delete_study
 
     removed = delete_study(root, study)
-    diagnostics.narrate(f"removed {study.name} and {len(removed)} runs")
+    diagnostics.narrate(f"removed {study.name} and {format_quantity(len(removed), 'run')}")
     return ExitCode.DONE
 
 
@@ -127,4 +129,4 @@ def _print_end(record: StudyRecord, store: str | None) -> None:
     if study.error is not None:
         diagnostics.fail(study.error)
     if record.state in ("failed", "stopped", "stale", "queued"):
-        diagnostics.narrate(f"\nGo on with: {format_command(f'resume {study.name}', store)}")
+        diagnostics.narrate(f"\nGo on with: {format_command(f'resume {shlex.quote(study.name)}', store)}")

@@ -5,6 +5,7 @@ Starts and ends studies through engine.runtime.study_control only. The exit code
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from cream_tui import diagnostics, output
 from cream_tui.readers.study_records import StudyRecord
 from cream_tui.stores import format_command, open_run_reader
 from cream_tui.views.study_account import StudyAccount, build_account, name_arm, tell_account, tell_failures
+from cream_tui.views.study_plan import tell_changes
 from db.paths import find_store_root
 from db.studies import StudyRow, read_study_stages
 from engine.errors import ExitCode
@@ -53,13 +55,14 @@ def sweep(store: str | None, study: str, options: Options, *, is_dry: bool) -> i
     if not options.as_json:
         print_plan(plan)
     if is_dry:
+        for line in tell_changes(plan):
+            diagnostics.narrate(line)
         diagnostics.narrate("nothing was started")
         return ExitCode.DONE
     return _start(root, store, plan, options)
 
 
 def _start(root: Path, store: str | None, plan: StudyPlan, options: Options) -> int:
-    from cream_tui.views.study_plan import tell_changes
     from engine.runtime.study_control import start_study
 
     since = time.time()
@@ -76,7 +79,7 @@ def _start(root: Path, store: str | None, plan: StudyPlan, options: Options) -> 
 def announce(root: Path, store: str | None, study: StudyRow, word: str) -> int:
     """Say that a study goes on in the background, and print its id."""
     diagnostics.narrate(f"{study.name} ({study.study_id}) {word}; store {root}")
-    diagnostics.narrate(f"watch it: {format_command(f'watch {study.name}', store)}")
+    diagnostics.narrate(f"watch it: {format_command(f'watch {shlex.quote(study.name)}', store)}")
     output.print_text(study.study_id)
     return ExitCode.DONE
 
@@ -92,7 +95,7 @@ def follow_to_end(
     except KeyboardInterrupt:
         diagnostics.narrate("\nThe view is closed; the study goes on.")
         for verb in ("watch", "stop"):
-            diagnostics.narrate(f"  {format_command(f'{verb} {study.name}', store)}")
+            diagnostics.narrate(f"  {format_command(f'{verb} {shlex.quote(study.name)}', store)}")
         return diagnostics.ViewExit.CLOSED
     with open_run_reader(str(root)) as (_, connection):
         account = build_account(record.arms, read_study_stages(connection, study.study_id), since=since)
@@ -106,7 +109,7 @@ def follow_to_end(
 
 def _conclude(store: str | None, record: StudyRecord) -> int:
     study = record.study
-    resume_line = f"Go on with: {format_command(f'resume {study.name}', store)}"
+    resume_line = f"Go on with: {format_command(f'resume {shlex.quote(study.name)}', store)}"
     for names, message in tell_failures(record.arms):
         diagnostics.fail(f"{names}: {message}", None)
     if study.error is not None:
@@ -117,7 +120,7 @@ def _conclude(store: str | None, record: StudyRecord) -> int:
         n_left = sum(state != "done" for state in record.states)
         diagnostics.narrate(f"{n_left} of {len(record.arms)} runs are not done. {resume_line}")
     if "done" in record.states:
-        diagnostics.narrate(f"compare its arms: {format_command(f'compare {study.name}', store)}")
+        diagnostics.narrate(f"compare its arms: {format_command(f'compare {shlex.quote(study.name)}', store)}")
     return int(_CODES.get(record.state, ExitCode.INTERRUPTED))
 
 

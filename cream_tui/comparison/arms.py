@@ -18,6 +18,7 @@ BySeed: TypeAlias = Mapping[int, ModelResult]
 
 ONE_SEED = "interval over seeds not computable, because there is one seed"
 ONE_MODEL = "interval over seeds not computable, because every seed has the same answers: it is one model"
+NO_SPREAD = "interval over seeds not computable, because every seed has the same value: there is no spread to see"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cream_tui.comparison.arms import ONE_MODEL, ONE_SEED
+from cream_tui.comparison.arms import NO_SPREAD, ONE_MODEL, ONE_SEED
 from cream_tui.results import ModelResult, TaskCount, compute_accuracy_interval
 
 IntervalKind = Literal["seeds", "items"]
@@ -76,6 +76,8 @@ def estimate_over_seeds(values: Sequence[float], *, bounds: tuple[float, float] 
     mean, interval = statistics.fmean(values), compute_mean_interval(values)
     if interval is None:
         return Estimate(mean, None, None, None, 1, ONE_SEED)
+    if min(values) == max(values):
+        return Estimate(values[0], None, None, None, len(values), NO_SPREAD)
     low, high = interval
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])

@@ -30,6 +30,7 @@ class Difference:
     Attributes:
         low, high: 95 % interval of this difference alone; over items where there is one seed.
         p_value: Of this test alone.
+        seeds: Those that both sides have; of two single models those of both.
         seed_p_value: Of Student's paired t over seeds, as a cross-check; None for one seed.
         is_split: Whether tasks point to different sides, as far as one seed can tell.
     """
@@ -129,8 +130,12 @@ def compute_difference(first: BySeed, second: BySeed, task: str | None = None) -
             by_task.setdefault(item[0], []).append(item)
     if not by_task:
         return "not computable, because they answered no item in common"
+    for name, shared in by_task.items():
+        if len(shared) == 1:
+            return f"not computable, because they answered a single item of {name} in common"
+    seeds = sorted({*first, *second} if len(first) == len(second) == 1 else pairs)
     sides = [[pair[side] for pair in pairs.values()] for side in (0, 1)]
-    return _test(sides[0], sides[1], tuple(pairs), by_task)
+    return _test(sides[0], sides[1], tuple(seeds), by_task)
 
 
 def _test(
@@ -159,7 +164,7 @@ def _test(
         n_items=found.n_items,
         seed_p_value=found.seed_p_value,
     )
-    if len(seeds) > 1:
+    if len(firsts) > 1:
         return difference
     kept = {item for items in by_task.values() for item in items}
     test = compute_paired_test(*(_restrict(models[0], kept) for models in (firsts, seconds)))

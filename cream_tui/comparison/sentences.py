@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cream_tui.comparison.arms import ArmModels, Results, collect_models
 from cream_tui.comparison.estimates import estimate_over_seeds
-from cream_tui.comparison.paired import MCNEMAR, Comparison, Difference, compare_arms, compare_models
+from cream_tui.comparison.paired import MCNEMAR, Comparison, Difference, compare_arms
 from cream_tui.results import SIGNIFICANCE, adjust_by_holm
 from cream_tui.units import format_p_value, format_percent, format_signed
 from cream_tui.views.compare import SeedArm
@@ -36,12 +36,11 @@ class _LabelChange:
     n_seeds: int
 
 
-def tell_study(arms: Sequence[SeedArm], results: Results, *, baseline: int = 0) -> list[str]:
+def tell_study(
+    arms: Sequence[SeedArm], results: Results, arm_tests: Sequence[Comparison], model_tests: Sequence[Comparison]
+) -> list[str]:
     """What the arms say against the baseline, over their own models, of their labels; and what they do not."""
-    told = tell_arms(compare_arms(arms, results, baseline=baseline))
-    told += tell_models(compare_models(arms, results))
-    told += tell_labels(arms, results)
-    return [*told, *tell_cautions(arms)]
+    return [*tell_arms(arm_tests), *tell_models(model_tests), *tell_labels(arms, results), *tell_cautions(arms)]
 
 
 def tell_seeds(arms: Sequence[SeedArm], results: Results, *, baseline: int) -> list[str]:
@@ -173,7 +172,7 @@ def _describe_difference(found: Comparison) -> str:
 def _describe_test(difference: Difference) -> str:
     items = f"{difference.n_items} shared item{'s' if difference.n_items > 1 else ''}"
     if difference.method == MCNEMAR:
-        return f"exact McNemar on {items} of one seed"
+        return f"exact McNemar on {items} of {'one seed' if len(difference.seeds) == 1 else 'runs with other seeds'}"
     return f"paired bootstrap over {len(difference.seeds)} seeds and {items}"
 
 

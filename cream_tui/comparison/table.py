@@ -5,6 +5,7 @@ Pure: arms and results in, tables out; how they are written is another module's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,13 +27,13 @@ from cream_tui.views.compare import SeedArm
 AVERAGE = "average"
 SHARED = "all"
 # What is shown of an iteration: name, title, bounds. Rates and taus end where they must.
-_MEASURES: tuple[tuple[str, tuple[float, float] | None], ...] = (
+_MEASURES: tuple[tuple[str, tuple[float, float]], ...] = (
     ("label_accuracy", (0.0, 1.0)),
     ("tau_previous", (-1.0, 1.0)),
     ("tau_anchor", (-1.0, 1.0)),
     ("confidence", (0.0, 1.0)),
-    ("chosen_n_tokens", None),
-    ("rejected_n_tokens", None),
+    ("chosen_n_tokens", (0.0, math.inf)),
+    ("rejected_n_tokens", (0.0, math.inf)),
 )
 MEASURES = tuple(name for name, _ in _MEASURES)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cream_tui.comparison.arms import NO_SPREAD, ONE_SEED
 from cream_tui.comparison.estimates import Estimate
 from cream_tui.comparison.paired import BOOTSTRAP, MCNEMAR, Comparison
 from cream_tui.comparison.table import MEASURES, SHARED, Change, StudyTable
@@ -22,6 +23,7 @@ MEASURE_TITLES = dict(
 TEST_TITLES = ("first", "second", "difference", "95 % interval", "p by Holm", "t over seeds", "seeds", "items")
 _RATES = frozenset({"label_accuracy"})
 _SIGNED = frozenset({"tau_previous", "tau_anchor"})
+_WHY_NOT = {ONE_SEED: "there is one seed", NO_SPREAD: "every seed has the same value"}
 _LENGTHS = frozenset({"chosen_n_tokens", "rejected_n_tokens"})
 
 
@@ -72,7 +74,7 @@ def list_test_cells(found: Comparison) -> list[str]:
         f"{format_signed(100 * difference.low, 1)} to {format_signed(100 * difference.high, 1)}",
         MISSING if found.p_holm is None else _format_bare_p(found.p_holm),
         MISSING if seed_p_value is None else _format_bare_p(seed_p_value),
-        str(len(difference.seeds)),
+        str(1 if difference.method == MCNEMAR else len(difference.seeds)),
         str(difference.n_items),
     ]
 
@@ -87,6 +89,8 @@ def list_table_notes(table: StudyTable) -> list[str]:
             "Where there is one seed, or one model for all seeds (M0): accuracy in %, with Wilson's 95 % interval over "
             "its items. An interval over seeds is not computable from it, because there is no spread to see."
         )
+    if any(cell and cell.estimate.reason == NO_SPREAD for row in table.rows for cell in row.cells):
+        notes.append("Without an interval: every seed has the same accuracy, so there is no spread to see.")
     if table.n_arrows:
         notes.append(
             "Arrow: the mean is above or below that of the previous model, on seeds and items that both have; * the "
@@ -106,8 +110,10 @@ def list_measure_notes(table: StudyTable) -> list[str]:
         "Of the pairs that this model made for the next one: mean over seeds, with its 95 % interval by Student's t "
         "over seeds; labels: of those pairs whose sides differ in correctness; C: its mean in the loss."
     ]
-    if any(estimate and estimate.reason for row in table.measures for estimate in row.estimates):
-        notes.append("Where there is no interval, it is not computable, because there is one seed.")
+    reasons = {estimate.reason for row in table.measures for estimate in row.estimates if estimate}
+    why = [word for reason, word in _WHY_NOT.items() if reason in reasons]
+    if why:
+        notes.append(f"Where there is no interval, it is not computable, because {' or '.join(why)}.")
     return notes
 
 

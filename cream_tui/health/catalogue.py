@@ -58,7 +58,7 @@ class Diagnostic:
 
 NEEDS_GOLD = "no gold answers are known"
 NEEDS_LABELS = f"no gold answers are known, or fewer than {LEAST_LABELS} labels are right or inverted"
-NEEDS_NOISE_FLOOR = "scoring.noise_floor is 0, so nothing was scored twice"
+NEEDS_NOISE_FLOOR = "scoring.noise_floor is not set, so nothing was scored twice"
 NEEDS_JUDGE = "no judge ranks its responses"
 NEEDS_REPEATED_JUDGE = "no judge judged a response more than once"
 NEEDS_EVALUATION = "no two of its models from M1 on were evaluated on the same items"
@@ -222,7 +222,7 @@ _RANKINGS = (
         threshold="within 2 standard errors of 0, or below",
         meaning="The rankings of two models in a row are unrelated: a confidence made of them is below one half, which "
         "reverses the preference.",
-        advice="More prompts or responses per prompt (sampling.n); or confidence.c_map clamp.",
+        advice="More prompts or responses per prompt (sampling.n); or method.confidence.c_map clamp.",
         filter_text="tau<=0",
     ),
     Diagnostic(
@@ -276,7 +276,8 @@ _RANKINGS = (
         threshold="above a third of the prompts",
         meaning="On many prompts the previous model ranks rather the other way round, so labels depend on which of the "
         "two is asked.",
-        advice="More responses per prompt (sampling.n) make tau less noisy; confidence.shrinkage pulls C to its mean.",
+        advice="More responses per prompt (sampling.n) make tau less noisy; method.confidence.shrinkage pulls C to its "
+        "mean.",
         filter_text="tau<0",
     ),
     Diagnostic(
@@ -288,8 +289,8 @@ _RANKINGS = (
         unit="share",
         limit=1 / 3,
         threshold="above a third of the pairs",
-        meaning="For a third of the pairs and more the loss prefers the rejected response.",
-        advice="confidence.c_map clamp or exact keeps C above one half.",
+        meaning="For more than a third of the pairs the loss prefers the rejected response.",
+        advice="With method.confidence.c_map clamp or exact C is never below one half.",
         filter_text="C<0.5",
     ),
     Diagnostic(
@@ -497,7 +498,7 @@ _TRAINING = (
         limit=2.0,
         threshold="above twice that of the iteration before",
         meaning="The last training moved the model much further than the one before (estimate on its own samples).",
-        advice="A lower learning rate, a larger training.beta, or an SRLM + KL penalty.",
+        advice="A lower learning rate, a larger training.beta, or a KL term (method.loss.kl_weight).",
         needs=NEEDS_M2,
     ),
     Diagnostic(

@@ -14,11 +14,10 @@ from typing import TypeAlias
 
 from cream_tui.health.catalogue import CATALOGUE, LEAST_LABELS, NEEDS_EVALUATION, Diagnostic
 from cream_tui.health.findings import Finding
-from cream_tui.results import ModelResult, compute_paired_test
+from cream_tui.results import NORMAL_95, ModelResult, compute_paired_test
 from cream_tui.units import format_number, format_p_value, format_percent, format_signed
 from db.run_series import TauCount
 
-NORMAL_95 = 1.959964
 # Without a target (C = 1) the margin in the loss should at least leave 0.
 LEAST_FINAL_Z = 0.05
 UNKNOWN = "not computable, because "
@@ -131,7 +130,8 @@ def _find_reason(diagnostic: Diagnostic, results: Results) -> str:
         return "nothing was evaluated yet" if diagnostic.stage == "evaluate" else "no iteration has come so far yet"
     if diagnostic.needs and (is_measured or diagnostic.needs == NEEDS_EVALUATION):
         return diagnostic.needs
-    return "the run was made before this was measured" + (f", or {diagnostic.needs}" if diagnostic.needs else "")
+    needs = f", or {diagnostic.needs}" if diagnostic.needs else ""
+    return f"the run was imported, or made before this was measured{needs}"
 
 
 def _get(model: ModelResult, metric: str) -> float | None:
@@ -393,7 +393,10 @@ def _read_margin_target(diagnostic: Diagnostic, results: Results, anchors: Ancho
     for model, z in _list_known(diagnostic, results):
         target = model.get("final_target_z")
         if target is None:
-            why = f"training on its pairs ended with z at {format_number(z)}; C is 0 or 1, its target has no bound"
+            why = (
+                f"training on its pairs ended with z at {format_number(z)}; its target has no bound, since C is 0 or 1 "
+                "or a signed weight"
+            )
             readings.append(Reading(model, z, z < LEAST_FINAL_Z, why))
         else:
             why = f"training on its pairs ended with z at {format_number(z)} of its target {format_number(target)}"

@@ -17,6 +17,7 @@ from db.rows import Lease
 from db.studies import StudyArm, StudyRow, derive_study_state, list_studies, read_study_arms
 
 WAITING = "waiting"
+_JUST_STARTED = ("queued", "running")  # another run of this name read other files, and has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def read_studies(
 
 def _find_run(study: StudyRow, arm: StudyArm, by_name: Mapping[str, RunOverview]) -> StudyArm:
     run = by_name.get(arm.run_name) if arm.run_id is None and study.lease is not None else None
-    if run is None or run.created_at < study.created_at:
+    if run is None or run.created_at < study.created_at or run.state not in _JUST_STARTED:
         return arm
     return replace(arm, run_id=run.run_id, state=run.state)
 

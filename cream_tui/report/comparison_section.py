@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cream_tui.comparison.paired import Comparison, compare_arms, compare_models
-from cream_tui.comparison.sentences import tell_arms, tell_cautions, tell_labels, tell_models
+from cream_tui.comparison.sentences import tell_study
 from cream_tui.comparison.table import StudyTable, TableCell, build_study_table
 from cream_tui.comparison.wording import (
     TEST_TITLES,
@@ -44,12 +44,7 @@ def compare(data: ReportData) -> Compared:
 
 def build_finding_blocks(data: ReportData, compared: Compared) -> list[Block]:
     """What the data carry, one sentence each; then what a reader must know of them."""
-    told = [
-        *tell_arms(compared.arms),
-        *tell_models(compared.models),
-        *tell_labels(data.arms, data.results),
-        *tell_cautions(data.arms),
-    ]
+    told = tell_study(data.arms, data.results, compared.arms, compared.models)
     if not told:
         return [Paragraph(f"Findings: {NOT_COMPUTABLE}no model after M0 was evaluated.")]
     blocks: list[Block] = [Bullets(tuple(told))]

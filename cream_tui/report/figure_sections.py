@@ -303,9 +303,9 @@ def _build_auc_tables(data: ReportData) -> list[Block]:
             blocks.append(_tell_lack(f"AUC of tau to {of}", reason))
             continue
         caption = (
-            f"AUC of tau to {of} for a label being right: the probability that a right label has the higher tau, .5 is "
-            f"chance. Mean over seeds and its {_STUDENT.removesuffix(' of the mean over seeds')}; one seed has no "
-            "interval. Bold: the interval lies above .5."
+            f"AUC of tau to {of} for a label being right: the probability that a right label has the higher tau; 0.5 "
+            f"is chance. Mean over seeds and its {_STUDENT.removesuffix(' of the mean over seeds')}; one seed has no "
+            "interval. Bold: the interval lies above 0.5."
         )
         titles = ("arm", *(f"t = {t}" for t in iterations))
         blocks.append(Table(titles, tuple(rows), caption, strong=frozenset(strong)))

@@ -9,15 +9,16 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cream_tui.readers.compared_runs import read_compared_arms
 from cream_tui.report.series import Counts, index_counts
 from cream_tui.results import ModelResult, ResultReader
-from cream_tui.views.compare import SeedArm, group_by_seed, letter
+from cream_tui.views.compare import SeedArm
 from db.compare_reads import RunCost, read_run_costs
 from db.errors import RunNotFoundError
-from db.queries import read_runs, snapshot
+from db.reading import snapshot
 from db.report_reads import StageCost, read_stage_costs, read_tau_labels
 from db.rows import RunRow
-from db.studies import StudyArm, StudyRow, find_run_or_study, read_study_arms
+from db.studies import StudyArm, StudyRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,53 +54,19 @@ def read_report_data(c: sqlite3.Connection, references: Sequence[str]) -> Report
         RunNotFoundError: A name is none of a study or a run, or none of the named studies has a run.
     """
     with snapshot(c):
-        studies, runs, arms, missing = _find_subject(c, references)
+        compared = read_compared_arms(c, references)
+        if not compared.arms:
+            names = ", ".join(study.name for study in compared.studies)
+            raise RunNotFoundError(f"{names}: no run has begun yet", hint="cream-tui sweep starts them")
         reader = ResultReader()
-        run_ids = [run.run_id for run in runs]
+        run_ids = [run.run_id for run in compared.runs]
         return ReportData(
-            studies=studies,
-            runs=runs,
-            arms=arms,
-            missing=missing,
+            studies=compared.studies,
+            runs=compared.runs,
+            arms=compared.arms,
+            missing=compared.missing,
             results={run_id: reader.read(c, run_id) for run_id in run_ids},
             counts=index_counts(read_tau_labels(c, run_ids)),
             stage_costs=tuple(read_stage_costs(c, run_ids)),
             run_costs=read_run_costs(c, run_ids),
         )
-
-
-def _find_subject(
-    c: sqlite3.Connection, references: Sequence[str]
-) -> tuple[tuple[StudyRow, ...], tuple[RunRow, ...], tuple[SeedArm, ...], tuple[StudyArm, ...]]:
-    """Studies, runs, arms, and parts of studies that have no run; nothing twice."""
-    by_id = {run.run_id: run for run in read_runs(c)}
-    studies: dict[str, StudyRow] = {}
-    single: dict[str, RunRow] = {}
-    for reference in references:
-        found = find_run_or_study(c, reference)
-        if isinstance(found, StudyRow):
-            studies[found.study_id] = found
-        else:
-            single[found.run_id] = found
-    groups: dict[tuple[str, str], list[RunRow]] = {}
-    missing: list[StudyArm] = []
-    for study in studies.values():
-        for part in read_study_arms(c, study.study_id):
-            run = by_id.get(part.run_id or "")
-            if run is None:
-                missing.append(part)
-            else:
-                groups.setdefault((study.name, part.arm), []).append(run)
-                single.pop(run.run_id, None)
-    titles = [arm for _, arm in groups]
-    arms = [
-        SeedArm(letter(k), f"{study}: {arm}" if titles.count(arm) > 1 else arm, tuple(runs))
-        for k, ((study, arm), runs) in enumerate(groups.items())
-    ]
-    for group in group_by_seed(list(single.values())):
-        arms.append(SeedArm(letter(len(arms)), group.title, group.runs))
-    if not arms:
-        names = ", ".join(study.name for study in studies.values())
-        raise RunNotFoundError(f"{names}: no run has begun yet", hint="cream-tui sweep starts them")
-    runs = {run.run_id: run for arm in arms for run in arm.runs}
-    return tuple(studies.values()), tuple(runs.values()), tuple(arms), tuple(missing)

@@ -30,7 +30,7 @@ from cream_tui.report.figure_sections import (
 )
 from cream_tui.report.health_section import build_health_section, build_warning_section
 from cream_tui.report.reading import ReportData
-from cream_tui.units import MISSING, format_bytes, format_count, format_duration
+from cream_tui.units import MISSING, format_bytes, format_count, format_duration, format_quantity
 from cream_tui.views.compare import SeedArm
 from cream_tui.views.launch_yaml import encode_yaml
 from db.exports import format_time
@@ -50,10 +50,9 @@ def build_report(data: ReportData, *, now: float, command: str) -> Report:
     """
     title = ", ".join(study.name for study in data.studies) or _title_runs(data)
     n_seeds = len({run.seed for run in data.runs})
-    lead = (
-        f"{_count(len(data.arms), 'arm')}, {_count(len(data.runs), 'run')}, {_count(n_seeds, 'seed')}, models M0 to "
-        f"M{data.last_index}. Written {_format_moment(now)}."
-    )
+    counts = (len(data.arms), "arm"), (len(data.runs), "run"), (n_seeds, "seed")
+    size = ", ".join(format_quantity(n, noun) for n, noun in counts)
+    lead = f"{size}, models M0 to M{data.last_index}. Written {_format_moment(now)}."
     compared = compare(data)
     accuracy = (*build_table_blocks(compared), *build_accuracy_blocks(data), *build_test_blocks(compared))
     sections = [
@@ -103,6 +102,8 @@ def _build_subject(data: ReportData, command: str) -> list[Block]:
 def _tell_dates(data: ReportData) -> str:
     began = [run.started_at for run in data.runs if run.started_at is not None]
     ended = [run.finished_at for run in data.runs if run.finished_at is not None]
+    if not began and ended:
+        return "The runs were imported from files."
     if not began or not ended:
         return "No run has come to its end yet."
     return f"The runs were made from {_format_moment(min(began))} to {_format_moment(max(ended))}."
@@ -289,7 +290,3 @@ def _format_peak(n_bytes: int | None) -> str:
 
 def _format_moment(seconds: float | None) -> str:
     return MISSING if seconds is None else f"{(format_time(seconds) or '')[:16].replace('T', ' ')} UTC"
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}{'' if n == 1 else 's'}"

@@ -10,28 +10,26 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from cream_tui.comparison.arms import collect_models
+from cream_tui.comparison.arms import Results, collect_models
 from cream_tui.comparison.estimates import Estimate, estimate_accuracy, estimate_over_seeds
 from cream_tui.report.drawings import BarGrid, Bars, Curve, CurvePoint, ReliabilityGrid, ReliabilityLine
-from cream_tui.results import Interval, ModelResult
+from cream_tui.results import NORMAL_95, Interval, ModelResult
 from cream_tui.views.compare import SeedArm
 from cream_tui.views.taus import count_taus
+from db.pair_links import ANCHOR
 from db.report_reads import TauLabels
 from db.run_series import TauCount
 from engine.method.statistics import compute_auc, compute_wilson_interval
 
-Results = Mapping[str, Sequence[ModelResult]]
 Read = Callable[[ModelResult], float | None]
 OwnInterval = Callable[[ModelResult], Interval | None]
 Estimator = Callable[[Mapping[int, ModelResult]], Estimate | None]
 # By run, iteration and the scorer of the other ranking.
 Counts = Mapping[tuple[str, int, str], Sequence[TauLabels]]
-ANCHOR = "mean_loglik:M0"
 # Of C_x = (tau + 1) / 2; between the borders lie the values that it has for 2 to 5 distinct responses, 1 alone.
 CONSISTENCY_BINS = (0.0, 0.15, 0.4, 0.62, 0.85, 0.95, 1.0)
 # A share of fewer labels has an interval as wide as the axis.
 LEAST_LABELS = 10
-_NORMAL_95 = 1.959964
 
 
 def build_curves(arms: Sequence[SeedArm], results: Results, estimate: Estimator) -> tuple[Curve, ...]:
@@ -67,7 +65,7 @@ def estimate_over(read: Read, *, own: OwnInterval | None = None, bounds: Interva
     def estimate(models: Mapping[int, ModelResult]) -> Estimate | None:
         known = {seed: value for seed, model in models.items() if (value := read(model)) is not None}
         found = estimate_over_seeds(list(known.values()), bounds=bounds)
-        if found is None or found.interval is not None or own is None:
+        if found is None or found.n_seeds > 1 or own is None:
             return found
         interval = own(models[next(iter(known))])
         return found if interval is None else replace(found, low=interval[0], high=interval[1], kind="items")
@@ -88,7 +86,7 @@ def read_error_interval(name: str) -> OwnInterval:
 
     def read(model: ModelResult) -> Interval | None:
         mean, error = model.get(name), model.get(f"{name}_se")
-        return None if mean is None or error is None else (mean - _NORMAL_95 * error, mean + _NORMAL_95 * error)
+        return None if mean is None or error is None else (mean - NORMAL_95 * error, mean + NORMAL_95 * error)
 
     return read
 

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from cream_tui.screens.dialogs import AskText, Choose, Confirm
 from cream_tui.text import make_visible
-from cream_tui.views.studies import tell_counts
+from cream_tui.views.studies import LIVE, tell_counts
 
 if TYPE_CHECKING:
     from cream_tui.app import CreamApp
     from cream_tui.readers.study_records import StudyRecord
 
 _STUDY = "study:"
-_LIVE = ("running", "queued")
 _ANOTHER = "another"
 _YAML = (".yaml", ".yml")
 _MOST_BYTES = 1 << 16  # of a file in the current folder that is looked at
@@ -28,7 +27,7 @@ _MOST_BYTES = 1 << 16  # of a file in the current folder that is looked at
 def stop(app: CreamApp, study: StudyRecord) -> None:
     """Ask, then stop the study and those of its runs that go on."""
     name = study.study.name
-    if study.state not in (*_LIVE, "stale") and not any(state in _LIVE for state in study.states):
+    if study.state not in (*LIVE, "stale") and not any(state in LIVE for state in study.states):
         app.tell(f"nothing to stop: the study {name} does not go on")
         return
 
@@ -51,7 +50,7 @@ def resume(app: CreamApp, study: StudyRecord) -> None:
 def delete(app: CreamApp, study: StudyRecord) -> None:
     """Ask for its name, then delete the study with its runs."""
     name, n_runs = study.study.name, len(study.run_ids)
-    if study.state == "running" or any(state in _LIVE for state in study.states):
+    if study.state == "running" or any(state in LIVE for state in study.states):
         app.tell(f"the study {name} still goes on: x stops it first")
         return
 

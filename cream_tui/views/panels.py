@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cream_tui.results import NORMAL_95
 from cream_tui.units import format_compact
 from cream_tui.views.series import Floats, Ints, Points, Timeline, compute_wilson_bounds
 from db.run_series import SeriesInfo
 
 Key = tuple[str, str]  # stage and metric
 HISTOGRAMS = {"taus-previous": "previous", "taus-anchor": "anchor"}  # by key, which ranking tau compares with
-NORMAL_95 = 1.959964
 _TASK_PREFIX = "accuracy/"
 
 

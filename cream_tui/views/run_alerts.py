@@ -1,20 +1,17 @@
 """What a person should look at in a run: why it does not go on, and the findings that warn, with the place of each.
 
-Pure: results in, alerts out; no store, no Textual. The rules are those of ``cream_tui.health``.
+Pure: findings in, alerts out; no store, no Textual. The rules are those of ``cream_tui.health``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cream_tui.health.early_warning import predict
 from cream_tui.health.findings import EarlyWarning, Finding
-from cream_tui.health.rules import examine_run
 from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.targets import HealthTarget, RunTarget, Target
 from cream_tui.views.health import EARLY_WARNING, find_evidence, tell_early_warning
-from db.run_series import TauCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +32,6 @@ class RunAlert:
     def is_early(self) -> bool:
         """Whether it foretells what has not happened yet."""
         return self.key.startswith(EARLY_WARNING)
-
-
-def find_alerts(snapshot: RunSnapshot, anchors: Mapping[int, Sequence[TauCount]]) -> list[RunAlert]:
-    """The run's alerts, from its results.
-
-    Args:
-        anchors: By iteration, the taus to the anchor.
-    """
-    return list_alerts(snapshot, examine_run(snapshot.results, anchors), predict(snapshot.results))
 
 
 def list_alerts(snapshot: RunSnapshot, findings: Sequence[Finding], early: EarlyWarning | str) -> list[RunAlert]:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from cream_tui.filtering.runs import compute_means
 from cream_tui.readers.run_records import RunRecord
 from cream_tui.readers.study_records import WAITING, StudyRecord
+from cream_tui.units import format_quantity
 from cream_tui.views.run_rows import ArmRow, Arrangement, Row, StudyLine, key_study
 from db.studies import StudyArm
 
@@ -159,13 +160,9 @@ def tell_size(study: StudyRecord) -> str:
     n_arms, n_seeds, n_runs = len(study.titles), len(study.seeds), len(study.arms)
     if n_arms * n_seeds != n_runs:
         return f"{n_runs} runs"
-    return f"{_count(n_arms, 'arm')} × {_count(n_seeds, 'seed')}"
+    return f"{format_quantity(n_arms, 'arm')} × {format_quantity(n_seeds, 'seed')}"
 
 
 def find_arm_state(states: Sequence[str]) -> str:
     """How several runs stand in one word: what asks for a person first, then what goes on, then done."""
     return next((state for state in _BY_URGENCY if state in states), "done")
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"

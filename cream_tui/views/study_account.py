@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cream_tui.units import format_duration
+from cream_tui.units import format_duration, format_quantity
 from db.studies import StudyArm, StudyStage
 
 _LOG = "the log: "
@@ -17,6 +17,7 @@ _LOG = "the log: "
 @dataclass(frozen=True, slots=True)
 class StudyAccount:
     """Attributes:
+    n_arms: Runs that it has; those that have not begun ask for nothing yet.
     n_asked: Stages of all its runs; ``n_distinct`` of them have keys of their own.
     n_run: Stages that its runs have computed since a moment; None where no moment was given.
     n_reused: Stages that were done by then, or that runs outside the study have computed.
@@ -49,7 +50,7 @@ def build_account(
         if since is not None and (stage.finished_at or 0.0) >= since and stage.owner_run_id in own
     ]
     return StudyAccount(
-        n_arms=len(arms),
+        n_arms=sum(arm.run_id is not None for arm in arms),
         n_asked=sum(stage.n_arms for stage in stages),
         n_distinct=len(stages),
         n_run=None if since is None else len(fresh),
@@ -62,7 +63,7 @@ def build_account(
 def tell_account(account: StudyAccount) -> str:
     """The account in a sentence or two."""
     words = (
-        f"{_count(account.n_arms, 'run')} asked for {_count(account.n_asked, 'stage')} with "
+        f"{format_quantity(account.n_arms, 'run')} asked for {format_quantity(account.n_asked, 'stage')} with "
         f"{account.n_distinct} distinct keys"
     )
     if account.n_run is not None:
@@ -97,7 +98,3 @@ def name_arm(arm: StudyArm) -> str:
 def _list_names(names: Sequence[str], n_shown: int = 4) -> str:
     more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
     return ", ".join(names[:n_shown]) + more
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n:,} {word}s"

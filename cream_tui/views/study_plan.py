@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cream_tui.output import Column
-from cream_tui.units import format_count, format_duration
+from cream_tui.units import format_count, format_duration, format_quantity
 from cream_tui.views.studies import find_arm_state
 from cream_tui.views.study_account import name_arm
 
@@ -33,8 +33,8 @@ def describe_headline(plan: StudyPlan) -> str:
     config = plan.study.config
     n_arms, n_seeds = len({arm.arm.title for arm in plan.arms}), len(config.seeds)
     return (
-        f"{plan.study.name}  {_count(len(plan.arms), 'run')} of {config.config}: "
-        f"{_count(n_arms, 'arm')} x {_count(n_seeds, 'seed')}"
+        f"{plan.study.name}  {format_quantity(len(plan.arms), 'run')} of {config.config}: "
+        f"{format_quantity(n_arms, 'arm')} x {format_quantity(n_seeds, 'seed')}"
     )
 
 
@@ -74,7 +74,7 @@ def list_facts(plan: StudyPlan) -> Sequence[tuple[str, str]]:
     )
     facts = [("stages", stages)]
     if n_left:
-        facts += [("at once", _count(plan.jobs, "run")), ("time", describe_time(plan))]
+        facts += [("at once", format_quantity(plan.jobs, "run")), ("time", describe_time(plan))]
     if not plan.is_base_known:
         facts.append(("model", "not on this machine yet, so what the store has of it is not known"))
     return facts
@@ -90,7 +90,7 @@ def describe_time(plan: StudyPlan) -> str:
     if n_at_once > 1:
         words += f", {format_duration(plan.seconds)} of computing"
     if plan.n_unknown:
-        words += f", and {_count(plan.n_unknown, 'stage')} of unknown time"
+        words += f", and {format_quantity(plan.n_unknown, 'stage')} of unknown time"
     return words
 
 
@@ -112,7 +112,3 @@ def list_seeds(seeds: Sequence[int]) -> str:
     """Seeds as a reader writes them: 0–4, or 0, 2, 5."""
     is_run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
     return f"{seeds[0]}–{seeds[-1]}" if is_run else ", ".join(map(str, seeds))
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n:,} {word}s"

@@ -22,6 +22,7 @@ _EXPECTED: dict[str, Callable[[dict[str, Any]], str]] = {
     "bool_type": lambda _: "true or false",
     "string_type": lambda _: "text",
     "model_type": lambda _: "a mapping of keys",
+    "dict_type": lambda _: "a mapping of keys",
     "tuple_type": lambda _: "a list",
     "finite_number": lambda _: "a finite number",
     "greater_than": lambda ctx: f"a number above {ctx['gt']}",

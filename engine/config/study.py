@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,11 +128,6 @@ class Study:
         return self.config.name
 
 
-def list_shipped_studies() -> list[str]:
-    """Return the names that ``sweep STUDY`` takes."""
-    return list(list_shipped("sweeps"))
-
-
 def find_study_file(name_or_path: str) -> Path:
     """Return the file of a study: a path, or a shipped name.
 
@@ -242,24 +238,25 @@ class _Recipe:
     own: Mapping[str, Any]
     varied: Mapping[str, Any]
 
-    def name_arm(self, words: Mapping[str, str]) -> str:
-        """Return its title; ``words`` are what dotted keys are called there."""
+    def name_arm(self, words: Mapping[str, str], given: Mapping[str, Any]) -> str:
+        """Return its title; ``words`` are what dotted keys are called there, ``given`` values win."""
         settings = {**self.own, **self.varied}
+        settings |= {key: given[key] for key in settings if key in given}
         return " ".join([self.method, *(f"{words[key]}={_show(value)}" for key, value in settings.items())])
 
 
 def _build_arms(config: StudyConfig, source: str, folder: Path, overrides: Mapping[str, Any]) -> tuple[PlannedArm, ...]:
-    recipes, seeds = _list_recipes(config), _check_seeds(config)
-    if len(recipes) * len(seeds) > MAX_RUNS:
-        raise _Refused(f"makes {len(recipes) * len(seeds)} runs; at most {MAX_RUNS} are one study", "vary")
+    varied, given = _flatten(config.vary, "vary"), _flatten(overrides, "--set")
+    _check_size(config, varied)
+    recipes, seeds = _list_recipes(config, varied), _check_seeds(config)
     words = _name_keys([key for recipe in recipes for key in (*recipe.own, *recipe.varied)])
-    twice = _find_repeated([recipe.name_arm(words) for recipe in recipes])
+    twice = _find_repeated([recipe.name_arm(words, given) for recipe in recipes])
     if twice is not None:
         raise _Refused(f"two arms are called `{twice}`", "methods", "Take one of them out.")
     common = Patch(_nest(_flatten(config.set, "set")), source, folder)
     titles, patches = [], []
     for recipe in recipes:
-        title = recipe.name_arm(words)
+        title = recipe.name_arm(words, given)
         for seed in seeds:
             own = {"method": {"name": recipe.method}, "seed": seed, "name": _name_run(config.name, title, seed)}
             settings = [Patch(_nest(part), source, folder) for part in (recipe.own, recipe.varied)]
@@ -269,6 +266,14 @@ def _build_arms(config: StudyConfig, source: str, folder: Path, overrides: Mappi
     arms = [PlannedArm(title, made) for title, made in zip(titles, configs, strict=True)]
     _refuse_equal_arms(arms)
     return tuple(arms)
+
+
+def _check_size(config: StudyConfig, varied: Mapping[str, Any]) -> None:
+    """Refuse a matrix before it is spelled out, which may take longer than anybody waits."""
+    choices = [len(values) for values in varied.values() if isinstance(values, list) and values]
+    n_runs = math.prod([len(config.methods), len(config.seeds), *choices])
+    if n_runs > MAX_RUNS:
+        raise _Refused(f"makes {n_runs} runs; at most {MAX_RUNS} are one study", "vary")
 
 
 def _check_seeds(config: StudyConfig) -> Sequence[int]:
@@ -286,11 +291,10 @@ def _find_repeated(values: Sequence[Any]) -> Any:
     return next((value for place, value in enumerate(values) if value in values[:place]), None)
 
 
-def _list_recipes(config: StudyConfig) -> list[_Recipe]:
+def _list_recipes(config: StudyConfig, varied: Mapping[str, Any]) -> list[_Recipe]:
     if not config.methods:
         raise _Refused("methods is empty: no run would start", "methods", "For example: methods: [srlm, cream]")
-    varied = {}
-    for key, values in _flatten(config.vary, "vary").items():
+    for key, values in varied.items():
         if not isinstance(values, list):
             raise _Refused(
                 f"vary.{key} = {_show(values)}: expected a list of values",
@@ -301,7 +305,6 @@ def _list_recipes(config: StudyConfig) -> list[_Recipe]:
             raise _Refused(f"vary.{key} is empty: no run would start", f"vary.{key}")
         if (repeated := _find_repeated(values)) is not None:
             raise _Refused(f"vary.{key}: {_show(repeated)} stands there twice", f"vary.{key}")
-        varied[key] = values
     own = [_flatten(method.set, f"methods ({method.name}): set") for method in config.methods]
     return [
         _Recipe(method.name, settings, dict(zip(varied, choice, strict=True)))

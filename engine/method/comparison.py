@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.method.statistics import compute_mean_interval, compute_t_p_value, compute_t_quantile
+from engine.method.statistics import compute_t_p_value, compute_t_quantile
 
 Outcomes = NDArray[np.float64]
 # Below this a spread is rounding noise.
@@ -83,9 +83,9 @@ def compute_paired_bootstrap(differences: Sequence[Outcomes], level: float = 0.9
 
 def compute_paired_t(differences: Sequence[float]) -> float | None:
     """Two-sided p-value of Student's paired t that the mean difference is 0; None for fewer than 2 values."""
-    if compute_mean_interval(differences) is None:
-        return None
     array = np.asarray(differences, dtype=np.float64)
+    if array.size < 2:
+        return None
     error = float(array.std(ddof=1)) / math.sqrt(array.size)
     return _compute_p_value(float(array.mean()), error, array.size)
 

@@ -7,6 +7,7 @@ signals it.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -25,7 +26,6 @@ from db.study_writes import (
     end_study,
     replace_arms,
     request_study_stop,
-    set_jobs,
 )
 from db.study_writes import delete_study as delete_study_row
 from db.writes import request_stop
@@ -55,7 +55,7 @@ def start_study(root: Path, plan: StudyPlan) -> StudyRow:
             raise ConfigError(
                 f"{stored.name} is running, and its file has changed: "
                 f"{len(plan.added)} arms are new, {len(plan.dropped)} are gone, {len(plan.outdated)} read other files",
-                hint=f"stop it first: cream-tui stop {stored.name}",
+                hint=f"stop it first: cream-tui stop {shlex.quote(stored.name)}",
             )
         return stored
     if stored is not None and plan.is_done and not (plan.added or plan.dropped or plan.outdated):
@@ -85,7 +85,7 @@ def start_study(root: Path, plan: StudyPlan) -> StudyRow:
     return _reread(root, study_id)
 
 
-def resume_study(root: Path, study: StudyRow, *, jobs: int | None = None) -> StudyRow:
+def resume_study(root: Path, study: StudyRow) -> StudyRow:
     """Start the runner for what is left of a study as it is stored; a finished one is returned as it is.
 
     Raises:
@@ -94,8 +94,6 @@ def resume_study(root: Path, study: StudyRow, *, jobs: int | None = None) -> Stu
     """
     if all(arm.state == "done" for arm in _read_arms(root, study)):
         return study
-    if jobs is not None:
-        set_jobs(open_store(root), study.study_id, jobs)
     _spawn(root, study.study_id)
     return _reread(root, study.study_id)
 

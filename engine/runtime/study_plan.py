@@ -137,11 +137,9 @@ def plan_study(root: Path, study: Study, *, jobs: int | None = None) -> StudyPla
     if jobs is not None and jobs < 1:
         raise ConfigError(f"--jobs {jobs}: is no whole number above 0", key="jobs", value=jobs)
     configs = [resolve_backend(arm.config) for arm in study.arms]
+    n_slots = count_slots(configs)
     bases = [_find_base(config) for config in configs]
-    plans = [
-        plan_stages(config, Lineage(), base or Base(Path(), "unknown"))
-        for config, base in zip(configs, bases, strict=True)
-    ]
+    plans = [_plan_run(config, base) for config, base in zip(configs, bases, strict=True)]
     specs = {spec.key: spec for plan in plans for spec in plan}
     stored, done, clock = _read_store(root, study, specs, bases)
     arms: list[ArmPlan] = []
@@ -171,8 +169,21 @@ def plan_study(root: Path, study: Study, *, jobs: int | None = None) -> StudyPla
         seconds=sum(known) if known or not left else None,
         n_unknown=len(left) - len(known),
         is_base_known=None not in bases,
-        jobs=jobs if jobs is not None else min(len(study.arms), count_slots(configs)),
+        jobs=jobs if jobs is not None else min(len(study.arms), n_slots),
     )
+
+
+def list_stage_keys(config: RunConfig) -> tuple[str, ...]:
+    """Return the keys of the stages that a new run with this configuration would have, in the order of its plan.
+
+    Raises:
+        ConfigError, CheckpointError: a file or the model's folder cannot be read.
+    """
+    return tuple(spec.key for spec in _plan_run(config, _find_base(config)))
+
+
+def _plan_run(config: RunConfig, base: Base | None) -> list[StageSpec]:
+    return plan_stages(config, Lineage(), base or Base(Path(), "unknown"))
 
 
 def _name(arm: PlannedArm) -> str:

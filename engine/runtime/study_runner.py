@@ -23,7 +23,15 @@ from db.reading import open_reader, snapshot
 from db.rows import Lease, RunRow
 from db.run_queue import read_queue
 from db.session import Store, open_store
-from db.studies import StudyArm, StudyRow, read_arm_configs, read_studies_of_runs, read_study, read_study_arms
+from db.studies import (
+    StudyArm,
+    StudyRow,
+    read_arm_configs,
+    read_run_keys,
+    read_studies_of_runs,
+    read_study,
+    read_study_arms,
+)
 from db.study_writes import acquire_study_lease, release_study_lease, renew_study_lease, set_arm_error, set_arm_run
 from db.writes import mark_run_stopped
 from engine.backends import list_gpus
@@ -36,6 +44,7 @@ from engine.runtime.detached import keep_lease
 from engine.runtime.process import build_lease, is_alive
 from engine.runtime.sampling_backend import resolve_backend
 from engine.runtime.study_control import find_arm_run, stop_runs
+from engine.runtime.study_plan import list_stage_keys
 
 POLL_S = 0.2
 GONE = "its process was killed or lost; what it had written is kept"
@@ -124,7 +133,7 @@ class StudyRunner:
     def _begin(self, reader: sqlite3.Connection, arm: StudyArm, config: RunConfig, gpu: str | None) -> None:
         study_id = self.study.study_id
         try:
-            run = find_arm_run(self.root, arm) or _find_unlinked(reader, arm, config)
+            run = find_arm_run(self.root, arm) or find_unlinked_run(reader, arm, config)
             run = start_run(self.root, config, gpus=gpu) if run is None else resume_run(self.root, run, gpus=gpu)
             set_arm_run(self.store, study_id, arm.position, run.run_id)
         except StoreFullError:
@@ -134,15 +143,22 @@ class StudyRunner:
             set_arm_error(self.store, study_id, arm.position, message)
 
 
-def _find_unlinked(reader: sqlite3.Connection, arm: StudyArm, config: RunConfig) -> RunRow | None:
-    """Return a run of this arm's name and settings that no study has: its runner was killed before it was noted."""
+def find_unlinked_run(reader: sqlite3.Connection, arm: StudyArm, config: RunConfig) -> RunRow | None:
+    """Return a run of this arm's name, settings and stages that no study has; None where there is none.
+
+    A runner that was killed has not noted it, or the arm was taken out of the study for a while.
+    """
     try:
         run = find_run(reader, arm.run_name)
     except RunNotFoundError:
         return None
-    is_same = run.name == arm.run_name and run.config_digest == compute_config_digest(resolve_backend(config))
+    config = resolve_backend(config)
+    is_same = run.name == arm.run_name and run.config_digest == compute_config_digest(config)
     is_own = run.parent_run_id is None and run.reuse and run.run_id not in read_studies_of_runs(reader)
-    return run if is_same and is_own else None
+    if not (is_same and is_own):
+        return None
+    # Files that it read may have changed since.
+    return run if tuple(read_run_keys(reader, run.run_id)) == list_stage_keys(config) else None
 
 
 def _list_working(reader: sqlite3.Connection, host: str) -> list[Lease]:

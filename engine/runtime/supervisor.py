@@ -197,7 +197,8 @@ class Supervisor:
                 if claim.status == "wait":
                     continue
                 if claim.status == "claimed":
-                    self._run_stage(spec, stages, context or self._start_fork_server())
+                    context = context or self._start_fork_server()
+                    self._run_stage(spec, stages, context)
                 done.add(spec.key)
                 left.remove(spec)
                 is_progress = True

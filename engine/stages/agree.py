@@ -13,11 +13,9 @@ from db.queries import read_scores
 from db.rows import AgreementRow, MetricRow, ResponseRow
 from engine.config.method import AgreementConfig
 from engine.method.agreement import compute_agreement
-from engine.plan import BASE, MATRIX, name_scorers
+from engine.plan import MATRIX, name_scorers
 from engine.stages.context import StageContext
-from engine.stages.measures import measure_previous_taus
-
-ANCHOR = f"mean_loglik:{BASE}"
+from engine.stages.measures import ANCHOR, measure_previous_taus
 
 
 def run_agree(context: StageContext) -> None:
@@ -45,13 +43,12 @@ def _compare_with_earlier(context: StageContext) -> None:
 
 def _compare_all(context: StageContext, comparisons: Sequence[tuple[str, str, str, str]]) -> list[AgreementRow]:
     """Return a row per prompt and comparison, over the policy's responses."""
-    n = context.config.sampling.n
-    groups = context.read_samples().groups
+    groups = context.read_policy_samples().groups
     scores: dict[tuple[str, str, int], float | None] = {
         (row.scorer, row.prompt_id, row.k): row.score for row in read_scores(context.reader, context.list_score_ids())
     }
     return [
-        _compare(prompt_id, group[:n], scores, measure=measure, ties=ties, first=first, second=second)
+        _compare(prompt_id, group, scores, measure=measure, ties=ties, first=first, second=second)
         for measure, first, second, ties in comparisons
         for prompt_id, group in groups.items()
     ]

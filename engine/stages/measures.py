@@ -24,7 +24,7 @@ from engine.method.diagnostics import (
 from engine.method.statistics import compute_auc
 from engine.plan import BASE
 
-_ANCHOR = f"mean_loglik:{BASE}"
+ANCHOR = f"mean_loglik:{BASE}"
 Scores = Mapping[tuple[str, int], float]
 
 
@@ -58,7 +58,7 @@ def measure_scores(
     """
     sums: dict[str, dict[tuple[str, int], float]] = {}
     for row in rows:
-        if row.sum_logprob is not None and (row.scorer == _ANCHOR or row.scorer.startswith("implicit:")):
+        if row.sum_logprob is not None and (row.scorer == ANCHOR or row.scorer.startswith("implicit:")):
             sums.setdefault(row.model or BASE, {})[row.prompt_id, row.k] = row.sum_logprob
     current, base = sums.get(policy, {}), sums.get(BASE, {})
     rewards = _subtract(current, base)
@@ -109,7 +109,7 @@ def measure_pairs(
         taus: By label (previous, anchor) and prompt; None where undefined.
         n_own: Responses of the policy, the first of each group; others are there only to be rejected. None: all.
     """
-    likelihoods = {(r.prompt_id, r.k): r.score for r in scores if r.scorer == _ANCHOR and r.score is not None}
+    likelihoods = {(r.prompt_id, r.k): r.score for r in scores if r.scorer == ANCHOR and r.score is not None}
     own = {prompt_id: group[:n_own] for prompt_id, group in groups.items()}
     sides = [
         (pair, _find(groups, pair.prompt_id, pair.chosen_k), _find(groups, pair.prompt_id, pair.rejected_k))

@@ -16,7 +16,7 @@ from db.rows import MetricRow
 from engine.compute.logprobs import compute_response_logprobs
 from engine.errors import TrainingError
 from engine.keys import derive_seed
-from engine.plan import list_replayed, name_dpo_reference
+from engine.plan import BASE, list_replayed, name_dpo_reference
 from engine.records import PreferencePair, TokenSequence
 from engine.stages.context import StageContext
 
@@ -102,7 +102,7 @@ def _find_reference_logprobs(
     as the reference, and a KL term, which needs each token's.
     """
     reference, t = name_dpo_reference(context.config, context.spec.iteration), context.spec.iteration
-    is_whole_pass = context.config.method.loss.kl_weight > 0 or reference not in (f"M{t}", "M0")
+    is_whole_pass = context.config.method.loss.kl_weight > 0 or reference not in (f"M{t}", BASE)
     passed = {side: None for pair in (own if is_whole_pass else ()) for side in pair.sides}
     passed |= {side: None for pair in replayed for side in pair.sides}
     by_token = _compute_under(context, reference, list(passed)) if passed else {}

@@ -41,7 +41,7 @@ def test_a_study_is_compared_arm_by_arm(call: Callable, study_root: Path) -> Non
     called = call("compare", "quick", "--store", str(study_root))
     text = " ".join(called.stdout.split())
     assert called.code == 0
-    assert "warning: oracle, seed 0: no run has begun yet" in called.stderr
+    assert "warning: not begun yet: 1 run: oracle (1)\n" in called.stderr
     assert max(map(len, called.stdout.splitlines())) <= 120
     assert "At M3 cream has 62.5 % and srlm 37.5 %: +25.0 points" in text
     assert "cream M3 srlm M3 +25.0" in text

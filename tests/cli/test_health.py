@@ -63,7 +63,7 @@ def test_a_run_of_an_earlier_version_says_what_it_lacks(call: Callable, store_ro
     assert called.code == 0
     text = " ".join(called.stdout.split())
     assert "early warning: not computable, because M2 or M1 lacks" in text
-    assert "not computable, because the run was made before this was measured: " in text
+    assert "not computable, because the run was imported, or made before this was measured: " in text
 
 
 def test_json_holds_every_finding_and_the_early_warning(call: Callable, measured: Path) -> None:

@@ -193,6 +193,15 @@ def test_what_cannot_be_computed_is_said(recorder: Recorder, tmp_path: Path, cal
     assert sum("not computable, because" in sentence for sentence in told) >= 8
 
 
+def test_an_imported_run_is_not_said_to_be_going_on(tmp_path: Path, call: Callable) -> None:
+    rows = tmp_path / "pairs.jsonl"
+    rows.write_text(json.dumps({"prompt": "1 + 1", "chosen": "2", "rejected": "3"}) + "\n")
+    assert call("import", str(rows), "--name", "theirs", "--store", str(tmp_path / "store")).code == 0
+    target = tmp_path / "theirs.md"
+    assert call("report", "theirs", "-o", str(target), "--store", str(tmp_path / "store")).code == 0
+    assert "The runs were imported from files." in target.read_text()
+
+
 def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp_path: Path, call: Callable) -> None:
     """Two arms in the order of the matrix, M3 of which is 0.4 and 0.5 against 0.6 and 0.7; one part never began."""
     parts, runs = [], {}

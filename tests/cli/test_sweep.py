@@ -16,12 +16,11 @@ from db.reading import open_reader
 from db.rows import NewRun, NewStage
 from db.session import open_store
 from db.studies import StudyRow, find_study
-from db.study_writes import end_study, set_arm_error
+from db.study_writes import NewArm, create_study, end_study, set_arm_error
 from db.writes import create_run
 from engine.config.load import compute_config_digest, dump
 from engine.config.study import load_study
 from engine.runtime.sampling_backend import resolve_backend
-from engine.runtime.study_control import start_study
 from engine.runtime.study_plan import plan_study
 
 STUDY = """\
@@ -40,10 +39,9 @@ def study_file(tmp_path: Path) -> Path:
     return file
 
 
-def record_done(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> StudyRow:
+def record_done(root: Path, file: Path) -> StudyRow:
     """Every run of the study with its real stages, done, without what they computed."""
-    study = load_study(str(file))
-    store = open_store(root)
+    study, store, arms = load_study(str(file)), open_store(root), []
     for arm in plan_study(root, study).arms:
         config = resolve_backend(arm.arm.config)
         new = NewRun(
@@ -59,19 +57,16 @@ def record_done(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Stud
             provenance_json="{}",
         )
         labels = [NewStage(key, "evaluate", 0, f"stage {place}") for place, key in enumerate(arm.keys)]
-        create_run(store, new, labels)
+        run = create_run(store, new, labels)
+        arms.append(NewArm(arm.arm.title, new.method, new.seed, new.name, json.dumps(dump(arm.arm.config)), run.run_id))
     with closing(sqlite3.connect(root / "cream.db")) as c:
         c.execute("UPDATE run SET state = 'done'")
         c.execute("UPDATE stage SET state = 'done'")
         c.commit()
-    monkeypatch.setattr("engine.runtime.study_control._spawn", lambda root, study_id: None)
-    started = start_study(root, plan_study(root, study))
-    with closing(sqlite3.connect(root / "cream.db")) as c:  # as its runner would have linked them
-        c.execute("UPDATE study_arm SET run_id = (SELECT run_id FROM run WHERE name = run_name)")
-        c.commit()
-    end_study(store, started.study_id)
-    monkeypatch.undo()
-    return started
+    study_id = create_study(store, study.name, study.config.model_dump_json(), jobs=2, arms=arms)
+    end_study(store, study_id)
+    with closing(open_reader(root)) as c:
+        return find_study(c, study_id)
 
 
 def test_a_dry_run_counts_stages_and_starts_nothing(tmp_path: Path, study_file: Path, call: Callable[..., Any]) -> None:
@@ -94,7 +89,7 @@ def test_a_dry_run_counts_stages_and_starts_nothing(tmp_path: Path, study_file: 
 
 
 def test_a_done_study_again_starts_nothing_within_seconds(
-    tmp_path: Path, study_file: Path, spawn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, study_file: Path, spawn: Callable[..., Any]
 ) -> None:
     """50 runs: no run is new, no process is started.
 
@@ -104,7 +99,7 @@ def test_a_done_study_again_starts_nothing_within_seconds(
     1 + 10 * (5 + 2 * 9 + 10 + 2 * 11) = 551.
     """
     root = tmp_path / "store"
-    study = record_done(root, study_file, monkeypatch)
+    study = record_done(root, study_file)
     began = time.monotonic()
     called = spawn("sweep", str(study_file), "--store", str(root))
     assert time.monotonic() - began < 20
@@ -118,11 +113,9 @@ def test_a_done_study_again_starts_nothing_within_seconds(
     assert not (root / "studies").exists()
 
 
-def test_commands_take_a_study(
-    tmp_path: Path, study_file: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_take_a_study(tmp_path: Path, study_file: Path, call: Callable[..., Any]) -> None:
     root = tmp_path / "store"
-    study = record_done(root, study_file, monkeypatch)
+    study = record_done(root, study_file)
     at = ("--store", str(root))
     listed = call("ls", *at).stdout
     assert listed.count("\n") == 2
@@ -137,16 +130,17 @@ def test_commands_take_a_study(
     assert call("resume", "wide", "--queue", *at).code == 2
     assert call("watch", "wide", *at).code == 0
     assert call("show", "wide-cream-s3", *at).code == 0
+    assert "wide is a study; health looks at one run" in call("health", "wide", *at).stderr
     assert "Say --yes" in call("rm", "wide", *at).stderr
     assert "removed wide and 50 runs" in call("rm", "wide", "--yes", *at).stderr
     assert "no runs in" in call("ls", *at).stderr
 
 
 def test_failures_are_told_once_and_decide_the_exit_code(
-    tmp_path: Path, study_file: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, study_file: Path, call: Callable[..., Any]
 ) -> None:
     root = tmp_path / "store"
-    study = record_done(root, study_file, monkeypatch)
+    study = record_done(root, study_file)
     store = open_store(root)
     with closing(sqlite3.connect(root / "cream.db")) as c:
         c.execute("UPDATE study_arm SET run_id = NULL WHERE position < 6")
@@ -160,6 +154,19 @@ def test_failures_are_told_once_and_decide_the_exit_code(
     assert "6 of 50 runs are not done. Go on with: cream-tui resume wide" in called.stderr
 
 
+def test_a_dry_run_tells_what_the_file_has_changed_and_a_printed_command_can_be_pasted(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any]
+) -> None:
+    few = STUDY.replace("count: 10", "count: 1").replace("name: wide", "name: 'a > b'")
+    study_file.write_text(few)
+    root = tmp_path / "store"
+    record_done(root, study_file)
+    assert "compare its arms: cream-tui compare 'a > b'" in call("watch", "a > b", "--store", str(root)).stderr
+    study_file.write_text(few.replace("random, ", "vote, "))
+    told = call("sweep", str(study_file), "--dry-run", "--store", str(root)).stderr
+    assert "added: vote seed 0\nno arm any more: random seed 0; kept as runs: a > b-random-s0\n" in told
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "part"),
     [
@@ -167,6 +174,7 @@ def test_failures_are_told_once_and_decide_the_exit_code(
         (("iterations: 2", "trainng.beta: 2"), (), "unknown key trainng"),
         (("count: 10", "count: 0"), (), "seeds.count = 0 is no whole number from 1"),
         (("", ""), ("--set", "training.bta=1"), "--set: unknown key training.bta"),
+        (("", ""), ("--set", "seed=3"), "--set.seed: a study has `seeds` for that"),
         (("", ""), ("--jobs", "0"), "--jobs 0: is no whole number above 0"),
         (("", ""), ("--config", "sandbx"), "no configuration sandbx"),
         (("srlm,", "reward-model,"), (), "reward-model: "),
@@ -186,6 +194,16 @@ def test_bad_input_is_one_message_before_anything_starts(
     assert part in called.stderr
     assert called.stderr.count("error:") == 1
     assert called.stdout == ""
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_wrong_limit_of_the_machine_is_told_before_anything_starts(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREAM_SLOTS", "two")
+    called = call("sweep", str(study_file), "--jobs", "1", "--store", str(tmp_path / "store"))
+    assert called.code == 2
+    assert "$CREAM_SLOTS = 'two': is no whole number above 0" in called.stderr
     assert not (tmp_path / "store").exists()
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from small_runs import build_config, is_stage, reread, wait_until
 
-from cream_tui.readers.snapshots import SnapshotReader
-from cream_tui.views.run_alerts import find_alerts
+from cream_tui.readers.health_reader import HealthReader
 from db.queries import read_run_metrics
 from db.reading import open_reader
 from db.rows import RunRow
@@ -67,5 +66,5 @@ def is_over(root: Path, run: RunRow) -> bool:
 
 def find_noise_alerts(root: Path, run: RunRow) -> list[str]:
     with closing(open_reader(root)) as reader:
-        snapshot = SnapshotReader(run.run_id).read(reader)
-    return [alert.text for alert in find_alerts(snapshot, {}) if "agrees with itself" in alert.text]
+        alerts = HealthReader(run.run_id).read(reader).alerts
+    return [alert.text for alert in alerts if "agrees with itself" in alert.text]

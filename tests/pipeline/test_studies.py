@@ -13,15 +13,19 @@ from small_runs import SMALL, find_processes, is_stage, read_all, wait_until
 
 from db.queries import find_run, read_lease, read_run_stages
 from db.reading import fetch_rows, open_reader
-from db.rows import NewRun, RunRow
+from db.rows import NewRun, NewStage, RunRow
 from db.session import open_store
 from db.studies import StudyArm, StudyRow, derive_study_state, find_study, read_study_arms
+from db.study_writes import NewArm, create_study
 from db.writes import acquire_lease, create_run, release_lease
+from engine.config.load import compute_config_digest
 from engine.config.study import load_study
 from engine.errors import ConfigError
 from engine.runtime.process import build_lease, is_alive
+from engine.runtime.sampling_backend import resolve_backend
 from engine.runtime.study_control import resume_study, start_study, stop_study
 from engine.runtime.study_plan import StudyPlan, plan_study
+from engine.runtime.study_runner import find_unlinked_run
 
 STUDY = "name: small\nconfig: sandbox\nmethods: [srlm, cream]\nseeds: [0, 1]\n"
 
@@ -171,3 +175,23 @@ def test_no_run_starts_where_another_has_the_only_slot(root: Path, monkeypatch: 
     stop_study(root, study)
     assert [arm.state for arm in look(root, study)[1]] == ["stopped", None]
     wait_until(lambda: not find_processes(root))
+
+
+def test_a_run_that_read_other_files_is_not_taken_back(root: Path) -> None:
+    """A run of the arm's name and settings is its own only while its files, hence its stages, are what they were."""
+    data = root.parent / "prompts.jsonl"
+    data.write_text("".join(f'{{"prompt": "prompt {n}"}}\n' for n in range(40)))
+    text = STUDY.replace("srlm, cream", "oracle").replace("[0, 1]", "[0]") + f"set: {{data.prompts: {data}}}\n"
+    (made,) = plan(root, text, jobs=1).arms
+    config, store = made.arm.config, open_store(root)
+    digest = compute_config_digest(resolve_backend(config))
+    stages = [NewStage(key, "evaluate", 0, f"stage {place}") for place, key in enumerate(made.keys)]
+    run = create_run(store, NewRun(config.name, "oracle", 0, 1, "{}", digest, "{}", "/m", "m", "{}"), stages)
+    study_id = create_study(store, "small", "{}", jobs=1, arms=[NewArm("oracle", "oracle", 0, config.name, "{}")])
+    with closing(open_reader(root)) as reader:
+        (arm,) = read_study_arms(reader, study_id)
+        found = find_unlinked_run(reader, arm, config)
+        assert found is not None
+        assert found.run_id == run.run_id
+        data.write_text("".join(f'{{"prompt": "another {n}"}}\n' for n in range(40)))
+        assert find_unlinked_run(reader, arm, config) is None

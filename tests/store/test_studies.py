@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from cream_tui.readers.run_tables import RunTableReader
+from cream_tui.readers.study_records import WAITING
 from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError, StoreError
 from db.plan_reads import find_free_name
 from db.reading import open_reader
@@ -36,7 +38,7 @@ from db.study_writes import (
     set_arm_error,
     set_arm_run,
 )
-from db.writes import create_run, delete_run
+from db.writes import acquire_lease, create_run, delete_run, release_lease
 
 ARMS = [
     NewArm(arm=arm, method=arm, seed=seed, run_name=f"quick-{arm}-s{seed}", config_json=f'{{"seed": {seed}}}')
@@ -170,6 +172,35 @@ def test_how_a_study_stands(store: Store, new_run: Callable[..., Any]) -> None:
     assert state() == "stopped"
     set_arm_error(store, study_id, 2, "no such file")
     assert state() == "failed"
+
+
+def test_a_study_stays_while_one_of_its_runs_has_a_live_process(store: Store, new_run: Callable[..., Any]) -> None:
+    """Its own process may be gone: then its live runs go on, and the study is not taken away from above them."""
+    study_id = make_study(store)
+    run = create_run(store, new_run("quick-srlm-s0"), [])
+    set_arm_run(store, study_id, 0, run.run_id)
+    acquire_lease(store, make_lease(run.run_id), is_alive=is_alive)
+    with pytest.raises(LeaseHeldError, match="already working on run quick-srlm-s0"):
+        delete_study(store, study_id, is_alive=is_alive)
+    assert read(store, study_id).study_id == study_id
+    delete_study(store, study_id, is_alive=is_dead)
+
+
+@pytest.mark.parametrize(("state", "shown"), [("queued", "queued"), ("done", WAITING)])
+def test_a_run_that_its_study_has_not_noted_yet_is_found_by_name_while_it_begins(
+    store: Store, new_run: Callable[..., Any], state: str, shown: str
+) -> None:
+    """One that has ended is an earlier run of that name, which read other files: the arm still waits."""
+    study_id = make_study(store)
+    acquire_study_lease(store, make_lease(study_id), is_alive=is_alive)
+    run = create_run(store, new_run("quick-srlm-s0"), [])
+    if state == "done":
+        acquire_lease(store, make_lease(run.run_id), is_alive=is_alive)
+        release_lease(store, run.run_id, "t1", state="done", exit_code=0)
+    with closing(open_reader(store.paths.root)) as c:
+        (study,) = RunTableReader().read(c).studies
+    assert study.states[0] == shown
+    assert set(study.states[1:]) == {WAITING}
 
 
 def test_removed_studies_leave_their_runs(store: Store, new_run: Callable[..., Any]) -> None:

@@ -41,7 +41,9 @@ def test_a_run_by_any_of_its_names(reader: sqlite3.Connection, name: str) -> Non
     assert parse_target(reader, f"{run_id[:4]}/M4") == RunTarget(run_id, "M4")
 
 
-@pytest.mark.parametrize("rest", ["M5", "pairs/0", "pairs/x", "pairs/-1", "pairs/1/2", "Mx", "pear", "health/1", "pairs/١"])
+@pytest.mark.parametrize(
+    "rest", ["M5", "pairs/0", "pairs/x", "pairs/-1", "pairs/1/2", "Mx", "pear", "health/1", "pairs/١"]
+)
 def test_a_place_that_is_not_there_is_named(reader: sqlite3.Connection, rest: str) -> None:
     with pytest.raises(UsageProblem, match="demo-cream/"):
         parse_target(reader, f"demo-cream/{rest}")

@@ -18,7 +18,7 @@ from db.run_series import TauCount
 
 Values = Sequence[float | None]
 N = 500
-OLD = "the run was made before this was measured"
+OLD = "the run was imported, or made before this was measured"
 RECENT_SCORES: Mapping[str, Values] = {"tau_anchor": [0.5], "kl_base": [0.1]}
 RECENT_PAIRS: Mapping[str, Values] = {"n_pairs": [9], "low_confidence_share": [0.0]}
 
@@ -275,7 +275,7 @@ def test_without_values_it_says_why(key: str) -> None:
             "no gold answers are known, or fewer than 10 labels are right or inverted",
         ),
         ("kl_jump", {**RECENT_SCORES, "kl_previous_token": [0.1]}, "it begins with M2, which has not come so far yet"),
-        ("noise_floor", RECENT_SCORES, "scoring.noise_floor is 0, so nothing was scored twice"),
+        ("noise_floor", RECENT_SCORES, "scoring.noise_floor is not set, so nothing was scored twice"),
         ("accuracy_from_first", {"correct": [400]}, "no two of its models from M1 on were evaluated on the same items"),
         ("accuracy_from_first", {"tau_anchor": [0.4]}, "nothing was evaluated yet"),
         ("likelihoods_fall", {"final_z": [0.4]}, OLD),

@@ -67,6 +67,13 @@ def test_an_interval_over_seeds_ends_where_the_measure_does() -> None:
     assert curve.points[0].high == 1.0
 
 
+def test_seeds_that_agree_do_not_borrow_the_interval_of_one() -> None:
+    results = {f"run{k}": [make_model(60, label_accuracy=0.75, n_right=30.0, n_inverted=10.0)] for k in range(2)}
+    (curve,) = build_curves([make_arm(0, 1)], results, LABELS)
+    (point,) = curve.points
+    assert (point.y, point.low, point.high, point.n) == (0.75, None, None, 2)
+
+
 def test_runs_of_one_seed_count_once() -> None:
     """The first of two that came equally far counts, as in every comparison: (.5 + .8) / 2."""
     arm = SeedArm("A", "cream", (make_run("run0", 0), make_run("again", 0), make_run("run1", 1)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cream_tui.readers.health_reader import diagnose
 from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.results import ModelResult
 from cream_tui.stage_view import StageView
@@ -24,7 +25,7 @@ from cream_tui.views.run import (
     list_stage_rows,
     tell_notice,
 )
-from cream_tui.views.run_alerts import find_alerts, summarise_alerts
+from cream_tui.views.run_alerts import RunAlert, list_alerts, summarise_alerts
 from db.rows import AttemptRow, RunRow, StageRow
 from db.run_series import TauCount
 
@@ -234,6 +235,11 @@ def make_results(**measures: list[float | None]) -> tuple[ModelResult, ...]:
         )
         for k in range(n)
     )
+
+
+def find_alerts(snapshot: RunSnapshot, anchors: dict[int, list[TauCount]]) -> list[RunAlert]:
+    found = diagnose(snapshot.results, anchors)
+    return list_alerts(snapshot, found.findings, found.early)
 
 
 def test_a_finding_that_warns_is_an_alert_with_the_place_that_shows_it() -> None:

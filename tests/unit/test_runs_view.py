@@ -17,8 +17,8 @@ from cream_tui.readers.run_records import RunFacts
 from cream_tui.readers.run_tables import RunTable
 from cream_tui.views.columns import Column, cut_middle, find_difference, fit, lay_out
 from cream_tui.views.run_columns import COLUMNS, build_cells
-from cream_tui.views.run_pane import build_group_pane, build_run_pane, build_summary
 from cream_tui.views.run_edits import Edit
+from cream_tui.views.run_pane import build_group_pane, build_run_pane, build_summary
 from cream_tui.views.run_rows import GroupRow, Row, RunRow
 from cream_tui.views.runs import RunList, parse_tag_change, split_list
 from db.rows import RunRow as StoredRun

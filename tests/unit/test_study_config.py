@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_run_config
-from engine.config.study import MAX_RUNS, list_shipped_studies, load_study, parse_seeds
+from engine.config.shipped import list_shipped
+from engine.config.study import MAX_RUNS, load_study, parse_seeds
 from engine.errors import ConfigError
 
 
@@ -123,6 +124,7 @@ def test_long_titles_give_run_names_that_fit_and_differ(tmp_path: Path) -> None:
             "methods: [srlm]\nseeds: {from: 0, count: 1001}\nvary: {training.beta: [0.5, 2.0]}\n",
             [f"makes 2002 runs; at most {MAX_RUNS}"],
         ),
+        ("methods: [srlm]\nvary: [training.beta]\n", ["vary = ['training.beta']: expected a mapping of keys"]),
     ],
 )
 def test_what_is_wrong_is_one_message_with_the_file(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -142,6 +144,27 @@ def test_a_wrong_override_names_its_option(tmp_path: Path) -> None:
         load_study(file, name="a/b")
 
 
+@pytest.mark.parametrize("override", ["seed=3", "method.name=cream", "method=cream", "method={name: cream}", "name=x"])
+def test_an_override_cannot_say_what_the_matrix_says(tmp_path: Path, override: str) -> None:
+    """Every run would have one seed, method or name, under the titles of others."""
+    key = override.partition("=")[0].removesuffix(".name")
+    with pytest.raises(ConfigError, match=rf"--set\.{key}.*: a study has `{key}s?` for that"):
+        load_study(write(tmp_path, "methods: [srlm]\nseeds: [0, 1]\n"), overrides=[override])
+
+
+def test_a_title_names_the_value_that_holds(tmp_path: Path) -> None:
+    file = write(tmp_path, "methods: [srlm, {name: cream, set: {training.beta: 0.5}}]\n")
+    arms = load_study(file, overrides=["training.beta=1.0"]).arms
+    assert [(arm.title, arm.config.training.beta) for arm in arms] == [("srlm", 1.0), ("cream beta=1.0", 1.0)]
+
+
+def test_a_huge_matrix_is_refused_before_it_is_spelled_out(tmp_path: Path) -> None:
+    keys = ("beta", "epochs", "learning_rate", "weight_decay", "max_grad_norm", "warmup_ratio", "batch_size")
+    varied = "".join(f"  training.{key}: {list(range(1, 51))}\n" for key in keys)
+    with pytest.raises(ConfigError, match=f"makes {50**7} runs; at most"):
+        load_study(write(tmp_path, f"methods: [srlm]\nvary:\n{varied}"))
+
+
 def test_an_unknown_study_lists_those_that_are_shipped() -> None:
     with pytest.raises(ConfigError) as caught:
         load_study("quik")
@@ -150,8 +173,7 @@ def test_an_unknown_study_lists_those_that_are_shipped() -> None:
 
 def test_what_is_shipped() -> None:
     """Every shipped study parses; its methods are told apart, and the confirmation has its controls."""
-    assert list_shipped_studies() == ["anchored", "paper-table", "quick", "reviewers"]
-    sizes = {name: len(load_study(name).arms) for name in list_shipped_studies()}
+    sizes = {name: len(load_study(name).arms) for name in list_shipped("sweeps")}
     assert sizes == {"anchored": 100, "paper-table": 15, "quick": 6, "reviewers": 115}
     assert {"anchored-permuted", "anchored-mean", "fixed-65"} < {arm.title for arm in load_study("anchored").arms}
     assert {arm.config.iterations for arm in load_study("reviewers").arms} == {5}

@@ -10,7 +10,7 @@ import pytest
 from made_arms import build_model, build_run
 from scipy import stats
 
-from cream_tui.comparison.arms import ONE_MODEL, ONE_SEED, collect_models, list_notes
+from cream_tui.comparison.arms import NO_SPREAD, ONE_MODEL, ONE_SEED, collect_models, list_notes
 from cream_tui.comparison.estimates import estimate_accuracy, estimate_over_seeds
 from cream_tui.comparison.formats import (
     CSV_COLUMNS,
@@ -23,6 +23,7 @@ from cream_tui.comparison.formats import (
 from cream_tui.comparison.paired import BOOTSTRAP, MCNEMAR, compare_arms, compare_models, compute_difference
 from cream_tui.comparison.sentences import RUNS_NOT_METHODS, tell_arms, tell_labels, tell_models, tell_seeds, tell_study
 from cream_tui.comparison.table import AVERAGE, SHARED, build_study_table
+from cream_tui.comparison.wording import list_table_notes
 from cream_tui.results import ModelResult, TaskCount, adjust_by_holm, compute_accuracy_interval
 from cream_tui.views.compare import SeedArm, group_by_seed
 
@@ -147,8 +148,22 @@ def test_measures_are_means_of_iterations() -> None:
     assert [(row.arm, row.model, row.n_seeds) for row in rows] == [("srlm", "M1", 3), ("srlm", "M2", 3)]
     labels, tau = rows[1].estimates[:2]
     assert labels is not None and tau is not None
-    assert (labels.mean, tau.mean, tau.interval) == (pytest.approx(0.4), pytest.approx(0.9), pytest.approx((0.9, 0.9)))
+    assert (labels.mean, tau.mean) == (pytest.approx(0.4), 0.9)
+    assert labels.interval is not None
+    assert (tau.interval, tau.n_seeds, tau.reason) == (None, 3, NO_SPREAD)
     assert rows[0].estimates[1] is None
+
+
+def test_seeds_of_one_accuracy_with_other_answers_have_no_interval() -> None:
+    """Student's would have no width: two seeds that happen to agree are not certain."""
+    models = {0: build_model("M1", [True, False]), 1: build_model("M1", [False, True])}
+    found = estimate_accuracy(models, None)
+    assert found is not None
+    assert (found.mean, found.interval, found.kind, found.reason) == (0.5, None, None, NO_SPREAD)
+    runs = [build_run(f"srlm-{seed}", method="srlm", seed=seed) for seed in models]
+    results = {run.run_id: [model] for run, model in zip(runs, models.values(), strict=True)}
+    notes = list_table_notes(build_study_table(group_by_seed(runs), results))
+    assert "Without an interval: every seed has the same accuracy, so there is no spread to see." in notes
 
 
 # Tests ---------------------------------------------------------------------------------------------------------------
@@ -232,6 +247,30 @@ def test_an_arm_is_compared_with_its_first_and_its_best_model() -> None:
 # Sentences -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_single_item_carries_no_claim() -> None:
+    """The sign test of eight seeds alone would give p = 0.008."""
+    runs, results = [], {}
+    for method in ("srlm", "cream"):
+        for seed in range(8):
+            run = build_run(f"{method}-{seed}", method=method, seed=seed)
+            runs.append(run)
+            results[run.run_id] = [build_model("M1", [method == "cream"])]
+    (found,) = compare_arms(group_by_seed(runs), results)
+    assert (found.difference, found.direction) == (None, 0)
+    assert found.reason is not None
+    assert found.reason.startswith("not computable, because they answered a single item of ")
+
+
+def test_single_runs_of_other_seeds_are_not_called_one_seed() -> None:
+    runs = [build_run("srlm", method="srlm", seed=3), build_run("cream", method="cream", seed=1)]
+    results = {run.run_id: [build_model("M1", build_right(10 + k))] for k, run in enumerate(runs)}
+    (found,) = compare_arms(group_by_seed(runs), results)
+    assert found.difference is not None
+    assert (found.difference.method, found.difference.seeds) == (MCNEMAR, (1, 3))
+    (sentence,) = tell_arms([found])
+    assert "exact McNemar on 40 shared items of runs with other seeds, p = 1.00" in sentence
+
+
 def test_better_is_said_only_of_what_carries_it() -> None:
     arms, results = make_study(STUDY | {"random": [(10, 20, 20, 20), (10, 22, 22, 9), (10, 21, 21, 13)]})
     cream, random = tell_arms(compare_arms(arms, results))
@@ -240,11 +279,15 @@ def test_better_is_said_only_of_what_carries_it() -> None:
     assert random.endswith("the data carries no claim of a difference.")
 
 
+def tell_all(arms: Sequence[SeedArm], results: Mapping[str, Sequence[ModelResult]]) -> list[str]:
+    return tell_study(arms, results, compare_arms(arms, results), compare_models(arms, results))
+
+
 def test_a_study_without_a_claim_says_so() -> None:
     arms, results = make_study(
         {"srlm": [(5, 20, 21), (5, 22, 20)], "a": [(5, 20, 19), (5, 22, 22)], "b": [(5, 20, 20), (5, 22, 21)]}
     )
-    first, second, last, over_models = tell_study(arms, results)
+    first, second, last, over_models = tell_all(arms, results)
     assert first.endswith(": the data carries no claim of a difference.")
     assert second.endswith(": the data carries no claim of a difference.")
     assert last == (
@@ -280,7 +323,7 @@ def test_labels_are_told_by_student() -> None:
 def test_single_runs_are_called_runs() -> None:
     arms, results = make_study({"srlm": [(1, 2)], "cream": [(1, 3)]})
     assert tell_seeds(arms, results, baseline=0) == [RUNS_NOT_METHODS]
-    assert tell_study(arms, results)[-1] == RUNS_NOT_METHODS
+    assert tell_all(arms, results)[-1] == RUNS_NOT_METHODS
 
 
 def test_arms_with_other_seeds_are_compared_on_those_they_share() -> None:
@@ -309,7 +352,7 @@ def test_runs_that_are_not_done_and_seeds_that_repeat_are_named() -> None:
 def build_compared(title: str = "a study") -> ComparedStudy:
     arms, results = make_study(STUDY, {"srlm": (0.8, 0.9, 0.7)})
     tests = compare_arms(arms, results), compare_models(arms, results)
-    return ComparedStudy(title, build_study_table(arms, results), *tests, tell_study(arms, results))
+    return ComparedStudy(title, build_study_table(arms, results), *tests, tell_all(arms, results))
 
 
 def test_markdown_has_the_table_and_escapes_titles() -> None:
