@@ -57,6 +57,7 @@ class Diagnostic:
 
 
 NEEDS_GOLD = "no gold answers are known"
+NEEDS_BOTH = f"{NEEDS_GOLD}, or no right and wrong response stand against each other"
 NEEDS_LABELS = f"no gold answers are known, or fewer than {LEAST_LABELS} labels are right or inverted"
 NEEDS_NOISE_FLOOR = "scoring.noise_floor is not set, so nothing was scored twice"
 NEEDS_JUDGE = "no judge ranks its responses"
@@ -120,7 +121,7 @@ _LABELS = (
         threshold="when more labels are inverted than right",
         meaning="Of the pairs whose sides differ in correctness, most prefer the wrong one: training teaches errors.",
         advice="Rank by something else (cream-anchored, vote, a reward model), or stop one iteration earlier.",
-        needs=NEEDS_GOLD,
+        needs=NEEDS_BOTH,
         filter_text="label:wrong",
     ),
     Diagnostic(
@@ -135,7 +136,7 @@ _LABELS = (
         meaning="The reward tells right from wrong responses of a prompt less well than it did, and with more "
         "conviction.",
         advice="A lower learning rate or fewer epochs; watch the tau to the anchor, which needs no gold answers.",
-        needs=NEEDS_GOLD,
+        needs=NEEDS_BOTH,
         filter_text="label:wrong",
     ),
     Diagnostic(
@@ -223,6 +224,7 @@ _RANKINGS = (
         meaning="The rankings of two models in a row are unrelated: a confidence made of them is below one half, which "
         "reverses the preference.",
         advice="More prompts or responses per prompt (sampling.n); or method.confidence.c_map clamp.",
+        needs=NEEDS_M2,
         filter_text="tau<=0",
     ),
     Diagnostic(

@@ -18,6 +18,7 @@ from db.run_series import TauCount
 
 Values = Sequence[float | None]
 N = 500
+BOTH = "no gold answers are known, or no right and wrong response stand against each other"
 OLD = "the run was imported, or made before this was measured"
 RECENT_SCORES: Mapping[str, Values] = {"tau_anchor": [0.5], "kl_base": [0.1]}
 RECENT_PAIRS: Mapping[str, Values] = {"n_pairs": [9], "low_confidence_share": [0.0]}
@@ -267,8 +268,14 @@ def test_without_values_it_says_why(key: str) -> None:
     [
         ("duplicates", {"n_responses": [9]}, OLD),
         ("duplicates", {"tau_anchor": [0.1]}, "no iteration has come so far yet"),
-        ("reward_auc", RECENT_SCORES, "no gold answers are known"),
-        ("reward_auc", {"tau_anchor": [0.5]}, f"{OLD}, or no gold answers are known"),
+        ("reward_auc", RECENT_SCORES, BOTH),
+        ("reward_auc", {"tau_anchor": [0.5]}, f"{OLD}, or {BOTH}"),
+        ("label_accuracy", RECENT_PAIRS, BOTH),
+        (
+            "tau_previous",
+            {"tau_anchor": [0.5], "tau_saturated_share": [0.1]},
+            "it begins with M2, which has not come so far yet",
+        ),
         (
             "agreement_tells_labels",
             {**RECENT_PAIRS, "label_auc_previous": [0.7], "n_right": [90], "n_inverted": [9]},
