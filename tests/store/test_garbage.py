@@ -82,6 +82,10 @@ def test_the_rows_and_models_of_removed_runs_go(own: Any) -> None:
         delete_run(own.store, run.run_id, is_alive=no_lease_lives)
     before = count_rows(own.root)
     assert before["response"] and before["prompt"] and before["checkpoint"] and not before["run"]
+    with closing(sqlite3.connect(own.root / "cream.db")) as connection, connection:
+        connection.execute(
+            "UPDATE response SET text = ?", ("x" * 10_000,)
+        )  # more than one page
     planned = find_garbage(own.store)
     assert count_rows(own.root) == before and "checkpoints/orphan" in list_folders(own.root)
     size = (own.root / "cream.db").stat().st_size
