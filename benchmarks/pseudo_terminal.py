@@ -123,7 +123,7 @@ class PseudoTerminal:
 
     def close(self) -> int:
         """Wait for the program's end, else end it; its exit code."""
-        deadline = time.perf_counter() + 5
+        deadline = time.perf_counter() + 20
         while self._code is None and time.perf_counter() < deadline:
             self.read(0.05)
             pid, status = os.waitpid(self._pid, os.WNOHANG)
