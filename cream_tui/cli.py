@@ -201,7 +201,7 @@ def run(
 
 @_command("Run")
 def watch(run: Run = "latest", store: Store = None) -> int:
-    """Watch a run until it ends; Ctrl-C closes only the view.
+    """Watch a run or study until it ends; Ctrl-C closes only the view.
 
     \b
     Example
@@ -214,7 +214,7 @@ def watch(run: Run = "latest", store: Store = None) -> int:
 
 @_command("Run")
 def stop(run: Run, store: Store = None) -> int:
-    """Stop a run; it can be resumed and loses nothing.
+    """Stop a run or study; it can be resumed and loses nothing.
 
     \b
     Example
@@ -227,7 +227,7 @@ def stop(run: Run, store: Store = None) -> int:
 
 @_command("Run")
 def resume(run: Run, detach: Detach = False, queued: Queued = False, store: Store = None) -> int:
-    """Go on with a run that was stopped, failed or lost its process.
+    """Go on with a run or study that was stopped, failed or died.
 
     What is done stays done; the result equals that of a run that was never stopped.
 
@@ -282,7 +282,7 @@ def rm(
     yes: Yes = False,
     store: Store = None,
 ) -> int:
-    """Remove a run from the store; what other runs share stays.
+    """Remove a run or study; what other runs share stays.
 
     \b
     Example
@@ -332,7 +332,7 @@ def ls(
 
 @_command("Look")
 def show(run: Run = "latest", store: Store = None, json: AsJson = False) -> int:
-    """Show a run: its state, stages, models and results.
+    """Show a run or study: its state, stages, models and results.
 
     \b
     Examples

@@ -33,7 +33,7 @@ def import_(
     store: Store = None,
     json: AsJson = False,
 ) -> int:
-    """Read results of other programs into the store, to browse, judge, compare and export them.
+    """Read results of other programs into the store.
 
     CREAM's files of one iteration together: what infer.py sampled, what rewarding.py gave under the current model and
     then under the previous one, and the pairs of cal_consistency.py; any of them may be missing. Or one file of

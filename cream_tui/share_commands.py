@@ -30,11 +30,12 @@ def export(
     private: Private = True,
     store: Store = None,
 ) -> int:
-    """Export rows as CSV, JSON lines or Parquet; a model or pairs as a folder with a card.
+    """Export rows, or a model or pairs as a folder with a card.
 
-    CSV is RFC 4180 in UTF-8 with full precision: an empty field is a missing value, flags are True and False, lists are
-    JSON. Pairs as jsonl are TRL's preference format and hold no skipped prompts. A checkpoint, RUN/M2, is a folder for
-    transformers or peft; a dataset holds the pairs for `datasets.load_dataset` and TRL.
+    Rows are CSV, JSON lines or Parquet. CSV is RFC 4180 in UTF-8 with full precision: an empty field is a missing
+    value, flags are True and False, lists are JSON. Pairs as jsonl are TRL's preference format and hold no skipped
+    prompts. A checkpoint, RUN/M2, is a folder for transformers or peft; a dataset holds the pairs for
+    `datasets.load_dataset` and TRL.
 
     \b
     Examples

@@ -15,7 +15,10 @@ from cream_tui.options import AsJson, Detach, DryRun, Overrides, Run, Store
 Study = Annotated[
     str,
     typer.Argument(
-        metavar="STUDY", help="A YAML file or a shipped name.", autocompletion=complete_sweeps, show_default=False
+        metavar="STUDY",
+        help="A YAML file or a shipped name, as config show lists them.",
+        autocompletion=complete_sweeps,
+        show_default=False,
     ),
 ]
 Jobs = Annotated[
@@ -69,10 +72,11 @@ def sweep(
     store: Store = None,
     json: AsJson = False,
 ) -> int:
-    """Run a study: methods x seeds x settings from one file; a stage that runs share is computed once.
+    """Run a study: methods x seeds x settings from one file.
 
-    The plan is printed first. The same study again goes on where it stopped, and does nothing where it is done. Its
-    runs are ordinary runs; watch, show, stop, resume and rm take the study's name.
+    A stage that runs share is computed once. The plan is printed first. The same study again goes on where it stopped,
+    and does nothing where it is done. Its runs are ordinary runs; watch, show, stop, resume and rm take the study's
+    name.
 
     \b
     Examples
@@ -95,7 +99,7 @@ def sweep(
 
 
 def report(names: StudiesOrRuns, file: ReportFile = None, store: Store = None) -> int:
-    """Write a report of studies and runs: one file with findings, tables, figures and configurations.
+    """Write studies and runs as one file: findings, tables, figures.
 
     HTML is one file that needs nothing else, .md is Markdown with its figures in a folder beside it. Runs that differ
     only in the seed are one arm. It draws with matplotlib: pip install 'cream-tui[report]'.
@@ -111,7 +115,7 @@ def report(names: StudiesOrRuns, file: ReportFile = None, store: Store = None) -
 
 
 def health(run: Run, store: Store = None, json: AsJson = False) -> int:
-    """Show what a run's diagnostics say: value, threshold, what it means, what to try.
+    """Show a run's diagnostics: value, threshold, meaning, what to try.
 
     The early warning foretells whether the next model gets worse, from measures that need no gold answers; it was
     fitted on the sandbox. The command ends with 0 whatever warns.

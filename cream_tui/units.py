@@ -6,6 +6,7 @@ Knows how things are written. Must not know where they come from. A missing numb
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 MISSING = "–"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -38,9 +39,11 @@ def format_number(value: float | None, digits: int = 2) -> str:
 
 
 def format_p_value(p_value: float) -> str:
-    """A p-value as an equation: p = 0.013, or p < 0.001."""
+    """A p-value as an equation: p = 0.013, or p < 0.001; below 0.05 it is not rounded up to it."""
     if p_value < 0.001:
         return "p < 0.001"
+    if 0.0495 <= p_value < 0.05:
+        return "p < 0.05"
     return f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
 
 
@@ -102,6 +105,12 @@ def format_count(count: int | None) -> str:
 def format_quantity(n: int, noun: str) -> str:
     """A count with what is counted: 1 run, 3,000 runs."""
     return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def format_seeds(seeds: Sequence[int]) -> str:
+    """Seeds as a reader writes them: 0–4, or 0, 2, 5."""
+    is_run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
+    return f"{seeds[0]}–{seeds[-1]}" if is_run else ", ".join(map(str, seeds))
 
 
 def format_tokens(n_tokens: int | None) -> str:

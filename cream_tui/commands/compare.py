@@ -165,8 +165,10 @@ def _print_study(study: formats.ComparedStudy, read: _Read) -> None:
             output.print_text()
     _print_notes(wording.list_test_notes(study.arm_tests, study.model_tests))
     if table.measures:
-        output.print_table(terminal.build_measure_columns(table), terminal.build_measure_rows(table))
-        _print_notes(wording.list_measure_notes(table))
+        is_wide = terminal.has_room_for_intervals(table, output.find_width())
+        rows = terminal.build_measure_rows(table, has_intervals=is_wide)
+        output.print_table(terminal.build_measure_columns(table), rows)
+        _print_notes(wording.list_measure_notes(table, has_intervals=is_wide))
     if len(read.arms) <= _MOST_SETTING_COLUMNS:
         _print_settings([(arm.title, arm.runs[0]) for arm in read.arms])
     for sentence in study.sentences:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,9 +23,11 @@ from engine.config.load import (
     schema as build_schema,
 )
 from engine.config.run import RunConfig
-from engine.config.shipped import list_shipped
+from engine.config.shipped import list_shipped, read_purpose
 from engine.config.yaml_loader import load_mapping
 from engine.errors import ExitCode
+
+_LEAST_COMMENT_WIDTH = 30
 
 
 def show(config: str | None, overrides: tuple[str, ...], method: str | None, *, as_json: bool) -> int:
@@ -72,17 +77,25 @@ def _describe(config: RunConfig) -> str:
 def _show_shipped(*, as_json: bool) -> None:
     runs = {name: _read_comment(path) for name, path in list_shipped("runs").items()}
     methods = {name: _read_comment(path) for name, path in list_shipped("methods").items()}
+    studies = {name: _read_comment(path) for name, path in list_shipped("sweeps").items()}
     if as_json:
-        output.print_json({"runs": runs, "methods": methods})
+        output.print_json({"runs": runs, "methods": methods, "studies": studies})
         return
-    for title, found in (("run", runs), ("method", methods)):
-        rows = [(Cell(name, "bold"), comment) for name, comment in found.items()]
-        output.print_table((Column(title), Column("", is_flexible=True)), rows)
+    for title, found in (("run", runs), ("method", methods), ("study", studies)):
+        output.print_table((Column(title), Column("")), _wrap_comments(found))
         output.print_text()
 
 
+def _wrap_comments(found: Mapping[str, str]) -> Iterator[tuple[Cell, str]]:
+    """Names with what they are, in as many lines as the terminal needs."""
+    names = max(map(len, found), default=0) + 2
+    width = max(_LEAST_COMMENT_WIDTH, (output.find_width() or sys.maxsize) - names)
+    for name, comment in found.items():
+        for k, line in enumerate(textwrap.wrap(comment, width, break_on_hyphens=False) or [""]):
+            yield Cell(name if k == 0 else "", "bold"), line
+
+
 def _read_comment(path: Any) -> str:
-    """The first comment of a file, which says what it is."""
+    """What a file is; it must be sound."""
     load_mapping(path)
-    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
-    return first.removeprefix("#").strip() if first.startswith("#") else ""
+    return read_purpose(path)

@@ -14,7 +14,7 @@ from cream_tui.output import Cell, Column
 from cream_tui.readers.health_reader import HealthData, HealthReader
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
-from cream_tui.units import MISSING
+from cream_tui.units import MISSING, format_percent
 from cream_tui.views.health import ORIGIN, STATUS_MARKS, count_statuses, find_early_status, tell_early_warning
 from db.studies import StudyRow, find_run_or_study
 from engine.errors import ExitCode
@@ -43,7 +43,7 @@ def health(store: str | None, run: str, *, as_json: bool) -> int:
     snapshot, found = data.snapshot, data.diagnosis
     title = Cell(make_visible(snapshot.run.name), "bold")
     output.print_lines([[title, Cell(f"  {snapshot.state}  {count_statuses(found)}")]])
-    _print_marked(find_early_status(found.early), tell_early_warning(found.early))
+    _print_marked(find_early_status(found.early), _tell_early(found.early))
     ordered = [finding for status in STATUS_MARKS for finding in found.findings if finding.status == status]
     output.print_text()
     output.print_table(_COLUMNS, map(_build_row, ordered))
@@ -55,6 +55,11 @@ def health(store: str | None, run: str, *, as_json: bool) -> int:
             output.print_paragraph(f"Try: {finding.advice}", "dim")
     _print_unknown([finding for finding in ordered if finding.status == "unknown"])
     return ExitCode.DONE
+
+
+def _tell_early(early: EarlyWarning | str) -> str:
+    told = tell_early_warning(early)
+    return told if isinstance(early, str) else f"{told}; it warns from {format_percent(early.threshold, 0)} % on"
 
 
 def _build_row(finding: Finding) -> list[str | Cell]:

@@ -15,12 +15,12 @@ from cream_tui.commands.sweep import announce, build_record, follow_to_end
 from cream_tui.output import Cell, Column
 from cream_tui.readers.run_tables import RunTableReader
 from cream_tui.readers.study_records import StudyRecord
-from cream_tui.stores import format_command
+from cream_tui.stores import format_command, open_run_reader
 from cream_tui.study_progress import find_record
 from cream_tui.styles import RUN_STYLES
 from cream_tui.text import make_visible
-from cream_tui.units import format_age, format_percent, format_quantity
-from cream_tui.views.studies import tell_counts, tell_size
+from cream_tui.units import MISSING, format_age, format_percent, format_quantity
+from cream_tui.views.studies import LIVE, tell_counts, tell_size
 from cream_tui.views.study_account import build_account, tell_account, tell_failures
 from db.exports import format_time
 from db.studies import StudyRow, read_study_stages
@@ -32,7 +32,7 @@ _ARM_COLUMNS = (
     Column("run", is_flexible=True),
     Column("state"),
     Column("stages", "right"),
-    Column("accuracy", "right"),
+    Column("accuracy\n%", "right"),
 )
 
 
@@ -45,6 +45,11 @@ def stop(root: Path, store: str | None, study: StudyRow) -> int:
     """Stop a study and all its runs."""
     from engine.runtime.study_control import stop_study
 
+    with open_run_reader(str(root)) as (_, connection):
+        record = find_record(RunTableReader().read(connection), study.study_id)
+    if record.state in ("done", "failed", "stopped") and not any(state in LIVE for state in record.states):
+        diagnostics.narrate(f"{study.name} is {record.state} already")
+        return ExitCode.DONE
     diagnostics.narrate(f"stopping {study.name} and its runs ...")
     stop_study(root, study)
     again = format_command(f"resume {shlex.quote(study.name)}", store)
@@ -101,6 +106,10 @@ def show(connection: sqlite3.Connection, store: str | None, study: StudyRow, *, 
             ]
         )
     output.print_table(_ARM_COLUMNS, rows)
+    if any(state != "done" and row[-1] != MISSING for state, row in zip(record.states, rows, strict=True)):
+        output.print_paragraph(
+            "accuracy: of the newest evaluated model, in a run that is not done an earlier one than in the others"
+        )
     output.print_text()
     output.print_paragraph(tell_account(account))
     _print_end(record, store)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cream_tui.results import ModelResult
+from cream_tui.units import format_seeds
 from cream_tui.views.compare import SeedArm
 from db.rows import RunRow
 
@@ -105,10 +106,13 @@ def list_notes(arms: Sequence[SeedArm], results: Results) -> list[str]:
         seeds = [run.seed for run in arm.runs]
         for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             notes.append(f"{arm.title}: {seeds.count(seed)} runs have seed {seed}; the one that came furthest counts.")
-    seeds_of = {arm.title: sorted({run.seed for run in arm.runs}) for arm in arms if arm.n_seeds > 1}
-    if len({tuple(seeds) for seeds in seeds_of.values()}) > 1:
-        words = "; ".join(f"{title} {', '.join(map(str, seeds))}" for title, seeds in seeds_of.items())
-        notes.append(f"The arms have different seeds ({words}): a test takes those that both sides have.")
+    titles_of: dict[tuple[int, ...], list[str]] = {}
+    for arm in arms:
+        if arm.n_seeds > 1:
+            titles_of.setdefault(tuple(sorted({run.seed for run in arm.runs})), []).append(arm.title)
+    if len(titles_of) > 1:
+        words = "; ".join(f"{', '.join(titles)}: {format_seeds(seeds)}" for seeds, titles in titles_of.items())
+        notes.append(f"The arms have different seeds ({words}); a test takes those that both sides have.")
     return notes
 
 

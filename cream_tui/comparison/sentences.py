@@ -1,13 +1,15 @@
 """What a comparison of arms says, in plain sentences chosen by the numbers.
 
 Pure: tests in, sentences out. Better and worse are said only of a difference whose p-value, corrected for all that are
-shown with it, is below 0.05 and whose interval leaves 0 out. What the data cannot tell is said to be just that.
+shown with it, is below 0.05 and whose interval leaves 0 out. What the data cannot tell is said to be just that. Claims
+come first; where more than two arms say the same, they share a sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from cream_tui.comparison.arms import ArmModels, Results, collect_models
 from cream_tui.comparison.estimates import estimate_over_seeds
@@ -17,6 +19,8 @@ from cream_tui.units import format_p_value, format_percent, format_signed
 from cream_tui.views.compare import SeedArm
 
 _LEAST_SEEDS = 2
+_MOST_ALONE = 2  # so many arms that say the same have a sentence each
+_Found = TypeVar("_Found")
 RUNS_NOT_METHODS = "These are runs, not methods: repeat them with other seeds before you conclude."
 
 
@@ -34,6 +38,15 @@ class _LabelChange:
     high: float
     p_value: float
     n_seeds: int
+    n_family: int = 1
+
+    @property
+    def is_claim(self) -> bool:
+        return self.p_value < SIGNIFICANCE and not self.low <= 0.0 <= self.high
+
+    @property
+    def verb(self) -> str:
+        return ("rose" if self.mean > 0 else "fell") if self.is_claim else "moved"
 
 
 def tell_study(
@@ -56,8 +69,12 @@ def tell_cautions(arms: Sequence[SeedArm]) -> list[str]:
 
 
 def tell_arms(comparisons: Sequence[Comparison]) -> list[str]:
-    """A sentence for each arm; one more where none of several carries a claim."""
-    told = [tell_comparison(found) for found in comparisons]
+    """A sentence for each arm, those without a claim last and together where they are many; one where none has any."""
+    silent = [found for found in comparisons if _is_silent(found)]
+    told = [tell_comparison(found) for found in comparisons if found not in silent]
+    told += _tell_alike(
+        silent, tell_comparison, _tell_silent_arms, key=lambda found: (found.first_model, _name_test(found))
+    )
     tested = [found for found in comparisons if found.difference is not None]
     if len(tested) > 1 and not any(found.direction for found in tested):
         told.append(
@@ -85,19 +102,19 @@ def tell_comparison(found: Comparison) -> str:
 
 def tell_models(comparisons: Sequence[Comparison]) -> list[str]:
     """Where each arm ended against its M1 and against its best model, if that carries a claim; then those without."""
-    told: list[str] = []
-    silent: list[str] = []
-    titles = list(dict.fromkeys(found.first for found in comparisons))
-    for title in titles:
-        own = [found for found in comparisons if found.first == title]
-        claims = [found for found in own if found.direction]
-        told += [_tell_change(found) for found in claims]
-        if not claims:
-            silent.append(title)
+    claims = [found for found in comparisons if found.direction]
+    told = _tell_alike(
+        claims,
+        _tell_change,
+        _tell_changes,
+        key=lambda found: (found.direction, found.first_model, found.second_model, _name_test(found)),
+    )
+    loud = {found.first for found in claims}
+    silent = [title for title in dict.fromkeys(found.first for found in comparisons) if title not in loud]
     if silent:
         told.append(
             f"{', '.join(silent)}: the data carries no claim that the last model is better or worse than M1 or than "
-            "the best one."
+            "the best one, which does not say that nothing changed: the intervals tell how much may have."
         )
     return told
 
@@ -108,18 +125,13 @@ def tell_labels(arms: Sequence[SeedArm], results: Results) -> list[str]:
     if not found:
         return []
     adjusted = adjust_by_holm([change.p_value for change in found])
-    told = []
-    for change, p_value in zip(found, adjusted, strict=True):
-        is_claim = p_value < SIGNIFICANCE and not change.low <= 0.0 <= change.high
-        verb = ("rose" if change.mean > 0 else "fell") if is_claim else "moved"
-        tail = "" if is_claim else ": the data carries no claim of a change"
-        told.append(
-            f"{change.title}: the share of right labels {verb} from {format_percent(change.start)} % "
-            f"({change.first}) to {format_percent(change.end)} % ({change.last}; {_points(change.mean)} points, 95 % "
-            f"interval {_points(change.low)} to {_points(change.high)}, Student's t over {change.n_seeds} seeds, "
-            f"{format_p_value(p_value)}{_describe_holm(len(found))}){tail}."
-        )
-    return told
+    corrected = [replace(change, p_value=p, n_family=len(found)) for change, p in zip(found, adjusted, strict=True)]
+    return _tell_alike(
+        sorted(corrected, key=lambda change: not change.is_claim),
+        _tell_label_change,
+        _tell_label_changes,
+        key=lambda change: (change.verb, change.first, change.last),
+    )
 
 
 def _measure_label_change(arm: ArmModels) -> _LabelChange | None:
@@ -147,17 +159,113 @@ def _measure_label_change(arm: ArmModels) -> _LabelChange | None:
     )
 
 
+def _tell_alike(
+    found: Sequence[_Found],
+    tell_one: Callable[[_Found], str],
+    tell_many: Callable[[Sequence[_Found]], str],
+    *,
+    key: Callable[[_Found], Hashable],
+) -> list[str]:
+    """A sentence for each, or one for all that have the same key where those are many."""
+    groups: dict[Hashable, list[_Found]] = {}
+    for one in found:
+        groups.setdefault(key(one), []).append(one)
+    told = []
+    for alike in groups.values():
+        told += [tell_many(alike)] if len(alike) > _MOST_ALONE else [tell_one(one) for one in alike]
+    return told
+
+
+def _is_silent(found: Comparison) -> bool:
+    return found.difference is not None and not found.direction and not found.difference.is_split
+
+
+def _tell_silent_arms(comparisons: Sequence[Comparison]) -> str:
+    one = comparisons[0]
+    return (
+        f"At {one.first_model} the data carries no claim of a difference to {one.second} for "
+        f"{_list_differences(comparisons)} ({_describe_tests(comparisons, min)})."
+    )
+
+
+def _tell_changes(comparisons: Sequence[Comparison]) -> str:
+    one = comparisons[0]
+    return (
+        f"{one.first_model} is {_name_side(one)} {_name_earlier(one)} in {_list_differences(comparisons)} "
+        f"({_describe_tests(comparisons, max)})."
+    )
+
+
+def _list_differences(comparisons: Sequence[Comparison]) -> str:
+    """Each arm with its points and their interval; what they are is said at the first."""
+    told: list[str] = []
+    for found in comparisons:
+        difference = found.difference
+        assert difference is not None
+        unit, interval = (" points", "95 % interval ") if not told else ("", "")
+        told.append(
+            f"{found.first} {_points(difference.mean)}{unit} ({interval}{_points(difference.low)} to "
+            f"{_points(difference.high)})"
+        )
+    return ", ".join(told)
+
+
+def _describe_tests(comparisons: Sequence[Comparison], extreme: Callable[[Iterable[float]], float]) -> str:
+    """Their test, and the p-value that bounds all of them: the least, or the greatest where each carries a claim."""
+    word = "least" if extreme is min else "greatest"
+    differences = [found.difference for found in comparisons if found.difference is not None]
+    p_value = extreme(found.p_holm for found in comparisons if found.p_holm is not None)
+    return f"{_describe_test(*differences)}; {word} {format_p_value(p_value)}{_describe_holm(comparisons[0].n_family)}"
+
+
+def _tell_label_change(change: _LabelChange) -> str:
+    tail = "" if change.is_claim else ": the data carries no claim of a change"
+    return (
+        f"{change.title}: the share of right labels {change.verb} from {format_percent(change.start)} % "
+        f"({change.first}) to {format_percent(change.end)} % ({change.last}; {_points(change.mean)} points, 95 % "
+        f"interval {_points(change.low)} to {_points(change.high)}, Student's t over {change.n_seeds} seeds, "
+        f"{format_p_value(change.p_value)}{_describe_holm(change.n_family)}){tail}."
+    )
+
+
+def _tell_label_changes(changes: Sequence[_LabelChange]) -> str:
+    one = changes[0]
+    told = [
+        f"{change.title} {format_percent(change.start)} to {format_percent(change.end)} % "
+        f"({'95 % interval of the change ' if change is one else ''}{_points(change.low)} to {_points(change.high)})"
+        for change in changes
+    ]
+    word, extreme = ("greatest", max) if one.is_claim else ("least", min)
+    tail = "" if one.is_claim else ": the data carries no claim of a change"
+    return (
+        f"The share of right labels {one.verb} from {one.first} to {one.last} in {', '.join(told)} (Student's t over "
+        f"{_describe_range(change.n_seeds for change in changes)} seeds; {word} "
+        f"{format_p_value(extreme(change.p_value for change in changes))}{_describe_holm(one.n_family)}){tail}."
+    )
+
+
+def _describe_range(values: Iterable[int]) -> str:
+    found = sorted(set(values))
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
 def _tell_change(found: Comparison) -> str:
     difference = found.difference
     assert difference is not None
-    verb = "above" if found.direction > 0 else "below"
-    earlier = (
-        f"its {found.second_model}" if found.second_model == "M1" else f"the best before it, {found.second_model},"
-    )
+    first, second = (format_percent(mean) for mean in (difference.first_mean, difference.second_mean))
+    whose = "its " if found.second_model == "M1" else ""
     return (
-        f"{found.first}: {found.first_model} with {format_percent(difference.first_mean)} % is {verb} {earlier} with "
-        f"{format_percent(difference.second_mean)} % ({_describe_difference(found)})."
+        f"{found.first}: {found.first_model} with {first} % is {_name_side(found)} {whose}{_name_earlier(found)} with "
+        f"{second} % ({_describe_difference(found)})."
     )
+
+
+def _name_side(found: Comparison) -> str:
+    return "above" if found.direction > 0 else "below"
+
+
+def _name_earlier(found: Comparison) -> str:
+    return found.second_model if found.second_model == "M1" else f"the best before it, {found.second_model},"
 
 
 def _describe_difference(found: Comparison) -> str:
@@ -169,11 +277,19 @@ def _describe_difference(found: Comparison) -> str:
     )
 
 
-def _describe_test(difference: Difference) -> str:
-    items = f"{difference.n_items} shared item{'s' if difference.n_items > 1 else ''}"
-    if difference.method == MCNEMAR:
-        return f"exact McNemar on {items} of {'one seed' if len(difference.seeds) == 1 else 'runs with other seeds'}"
-    return f"paired bootstrap over {len(difference.seeds)} seeds and {items}"
+def _describe_test(*differences: Difference) -> str:
+    """The test that all of these have, with its seeds and items."""
+    n_items = _describe_range(found.n_items for found in differences)
+    items = f"{n_items} shared item{'' if n_items == '1' else 's'}"
+    if differences[0].method == MCNEMAR:
+        is_same = all(len(found.seeds) == 1 for found in differences)
+        return f"exact McNemar on {items} of {'one seed' if is_same else 'runs with other seeds'}"
+    return f"paired bootstrap over {_describe_range(len(found.seeds) for found in differences)} seeds and {items}"
+
+
+def _name_test(found: Comparison) -> tuple[str, bool]:
+    assert found.difference is not None
+    return found.difference.method, len(found.difference.seeds) == 1
 
 
 def _describe_holm(n_tests: int) -> str:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cream_tui.comparison.estimates import Estimate
 from cream_tui.comparison.paired import Comparison
 from cream_tui.comparison.table import MEASURES, StudyTable, TableCell
 from cream_tui.comparison.wording import (
     MEASURE_TITLES,
     format_accuracy_interval,
     format_change,
+    format_measure,
     format_measure_estimate,
     list_test_cells,
 )
-from cream_tui.output import Cell, Column
+from cream_tui.output import Cell, Column, lay_out_table, measure
 from cream_tui.units import MISSING, format_percent
 
 _TEST_COLUMNS = (
@@ -76,18 +78,30 @@ def build_measure_columns(table: StudyTable) -> list[Column]:
     return [Column("method", is_flexible=True), Column("model"), *measures, Column("seeds", "right")]
 
 
-def build_measure_rows(table: StudyTable) -> list[list[str | Cell]]:
+def build_measure_rows(table: StudyTable, *, has_intervals: bool = True) -> list[list[str | Cell]]:
     """One row for each iteration of an arm."""
+    show = format_measure_estimate if has_intervals else _format_mean
     rows: list[list[str | Cell]] = []
     before = None
     for row in table.measures:
         cells = [
-            MISSING if found is None else format_measure_estimate(name, found)
-            for name, found in zip(MEASURES, row.estimates, strict=True)
+            MISSING if found is None else show(name, found) for name, found in zip(MEASURES, row.estimates, strict=True)
         ]
         rows.append([Cell(row.arm if row.arm != before else "", "bold"), row.model, *cells, str(row.n_seeds)])
         before = row.arm
     return rows
+
+
+def has_room_for_intervals(table: StudyTable, width: int | None) -> bool:
+    """Whether the measures fit a terminal of this width with their intervals; None is wide enough."""
+    if width is None:
+        return True
+    lines = lay_out_table(build_measure_columns(table), build_measure_rows(table))
+    return max(sum(measure(cell.text) for cell in line) for line in lines) <= width
+
+
+def _format_mean(name: str, estimate: Estimate) -> str:
+    return format_measure(name, estimate.mean)
 
 
 def _build_accuracy_cells(cell: TableCell | None) -> list[str | Cell]:

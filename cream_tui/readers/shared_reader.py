@@ -106,7 +106,7 @@ class SharedReader:
         own = sentences[[run.run_id for run in others].index(rival.run_id)]
         pair = find_last_common(results[rival.run_id], results[baseline.run_id])
         return SharedData(
-            sentences=(own, *(sentence for sentence in seeds if sentence != RUNS_NOT_METHODS)),
+            sentences=(*(sentence for sentence in seeds if sentence != RUNS_NOT_METHODS), own),
             cautions=tuple(sentence for sentence in seeds if sentence == RUNS_NOT_METHODS),
             models=tuple(evaluations),
             greedy=OutcomeCount() if pair is None else count_greedy(*pair),

@@ -6,7 +6,7 @@ Knows db and what runs and studies are. Must not know how anything is shown.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cream_tui.readers.compared_runs import read_compared_arms
@@ -19,6 +19,7 @@ from db.reading import snapshot
 from db.report_reads import StageCost, read_stage_costs, read_tau_labels
 from db.rows import RunRow
 from db.studies import StudyArm, StudyRow
+from engine.config.shipped import list_shipped, read_purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class ReportData:
         arms: Runs that differ only in the seed, in the order of the study's matrix.
         missing: What the studies ask for and no run has begun.
         results: By run id.
+        purposes: What each method is, by its name, where it is a shipped one.
     """
 
     studies: tuple[StudyRow, ...]
@@ -40,6 +42,7 @@ class ReportData:
     counts: Counts
     stage_costs: tuple[StageCost, ...]
     run_costs: Mapping[str, RunCost]
+    purposes: Mapping[str, str]
 
     @property
     def last_index(self) -> int:
@@ -69,4 +72,10 @@ def read_report_data(c: sqlite3.Connection, references: Sequence[str]) -> Report
             counts=index_counts(read_tau_labels(c, run_ids)),
             stage_costs=tuple(read_stage_costs(c, run_ids)),
             run_costs=read_run_costs(c, run_ids),
+            purposes=_read_purposes({run.method for run in compared.runs}),
         )
+
+
+def _read_purposes(methods: Iterable[str]) -> dict[str, str]:
+    shipped = list_shipped("methods")
+    return {name: read_purpose(shipped[name]) for name in methods if name in shipped}

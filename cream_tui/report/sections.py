@@ -30,10 +30,11 @@ from cream_tui.report.figure_sections import (
 )
 from cream_tui.report.health_section import build_health_section, build_warning_section
 from cream_tui.report.reading import ReportData
-from cream_tui.units import MISSING, format_bytes, format_count, format_duration, format_quantity
+from cream_tui.units import MISSING, format_bytes, format_count, format_duration, format_quantity, format_seeds
 from cream_tui.views.compare import SeedArm
 from cream_tui.views.launch_yaml import encode_yaml
 from db.exports import format_time
+from db.rows import RunRow
 
 # A path of several parts inside a message; its last part stays.
 _PATH = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",;:]+[/\\])+")
@@ -90,6 +91,10 @@ def _build_subject(data: ReportData, command: str) -> list[Block]:
     blocks.append(
         Table(("arm", "method", "seeds", "state of its runs"), _build_arm_rows(data), "The arms.", 2, is_text=True)
     )
+    methods = tuple((name, data.purposes[name]) for name in _list_methods(data.runs) if name in data.purposes)
+    if methods:
+        caption = "As the shipped files say; what an arm sets otherwise stands in its title and under Configurations."
+        blocks.append(Fold("What the methods are", (Table(("method", "what it is"), methods, caption, is_text=True),)))
     gaps = [*_tell_failures(data), *_tell_missing(data)]
     if gaps:
         blocks.append(Bullets(tuple(gaps)))
@@ -118,12 +123,16 @@ def _build_arm_rows(data: ReportData) -> tuple[tuple[str, ...], ...]:
         rows.append(
             (
                 arm.title,
-                ", ".join(dict.fromkeys(run.method for run in arm.runs)),
-                ", ".join(map(str, sorted({run.seed for run in arm.runs}))),
+                ", ".join(_list_methods(arm.runs)),
+                format_seeds(sorted({run.seed for run in arm.runs})),
                 ", ".join(f"{n} {state}" for state, n in states.items()),
             )
         )
     return tuple(rows)
+
+
+def _list_methods(runs: Iterable[RunRow]) -> list[str]:
+    return list(dict.fromkeys(run.method for run in runs))
 
 
 def _tell_failures(data: ReportData) -> list[str]:
@@ -138,10 +147,20 @@ def _tell_failures(data: ReportData) -> list[str]:
 
 
 def _tell_missing(data: ReportData) -> list[str]:
-    return [
-        f"{part.arm}, seed {part.seed}: has no run" + (f": {hide_folders(part.error)}" if part.error else "") + "."
-        for part in data.missing
-    ]
+    """What has no run and why, one line for all arms that miss the same seeds for the same reason."""
+    seeds: dict[tuple[str, str | None], list[int]] = {}
+    for part in data.missing:
+        seeds.setdefault((part.arm, part.error), []).append(part.seed)
+    arms: dict[tuple[tuple[int, ...], str | None], list[str]] = {}
+    for (arm, error), own in seeds.items():
+        arms.setdefault((tuple(own), error), []).append(arm)
+    told = []
+    for (missed, error), titles in arms.items():
+        seed = "seed" if len(missed) == 1 else "seeds"
+        has = "has" if len(missed) == len(titles) == 1 else "have"
+        reason = f": {hide_folders(error)}" if error else ""
+        told.append(f"{', '.join(titles)}, {seed} {format_seeds(missed)}: {has} no run{reason}.")
+    return told
 
 
 def _build_run_table(data: ReportData) -> Table:
@@ -238,7 +257,10 @@ def _build_arm_costs(data: ReportData) -> Table:
             )
         )
     titles = ("arm", "runs", "time per run", "peak memory", "peak GPU memory")
-    caption = "Mean computing time of all stages of a run, whoever computed them: what the run would take alone."
+    caption = (
+        "Mean computing time of all stages of a run, whoever computed them: what it takes without sharing, beside "
+        "whatever else the machine did then."
+    )
     return Table(titles, tuple(rows), caption)
 
 

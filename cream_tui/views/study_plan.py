@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cream_tui.output import Column
-from cream_tui.units import format_count, format_duration, format_quantity
+from cream_tui.units import format_count, format_duration, format_quantity, format_seeds
 from cream_tui.views.studies import find_arm_state
 from cream_tui.views.study_account import name_arm
 
@@ -46,7 +46,7 @@ def build_plan_rows(plan: StudyPlan) -> list[tuple[str, ...]]:
     return [
         (
             title,
-            list_seeds([arm.arm.seed for arm in arms]),
+            format_seeds([arm.arm.seed for arm in arms]),
             _describe_state([arm.state or _NEW for arm in arms]),
             format_count(sum(len(arm.keys) for arm in arms)),
             format_count(sum(arm.n_reused for arm in arms)),
@@ -106,9 +106,3 @@ def tell_changes(plan: StudyPlan) -> list[str]:
         if arms:
             lines.append(f"{reason}: {', '.join(map(name_arm, arms))}" + (f"; kept as runs: {kept}" if kept else ""))
     return lines
-
-
-def list_seeds(seeds: Sequence[int]) -> str:
-    """Seeds as a reader writes them: 0–4, or 0, 2, 5."""
-    is_run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
-    return f"{seeds[0]}–{seeds[-1]}" if is_run else ", ".join(map(str, seeds))

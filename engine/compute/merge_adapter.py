@@ -10,6 +10,11 @@ import json
 import sys
 from pathlib import Path
 
+from engine.compute.unused_libraries import hide_unused
+
+if __name__ == "__main__":
+    hide_unused(is_quantised=False)  # updates are merged into plain weights
+
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer

@@ -23,10 +23,10 @@ from transformers import PreTrainedModel
 
 from engine.artifacts import compute_folder_digest
 from engine.cluster import check_address
-from engine.compute.adapters import load_policy
 from engine.compute.hf_sampler import HFSampler
 from engine.compute.logprobs import compute_bucket
 from engine.compute.models import choose_device
+from engine.compute.unused_libraries import hide_unused
 from engine.errors import BackendError, CheckpointError, CreamError
 from engine.records import EncodedPrompt, SampledResponse, TokenSequence
 
@@ -107,9 +107,13 @@ class ModelFiles:
                 hint="install the same versions on every node",
             )
         folder = self.folder.check()
+        base_folder = folder if self.base is None else self.base.check()
+        hide_unused(is_quantised=self.is_quantised)
+        from engine.compute.adapters import load_policy
+
         return load_policy(
             folder,
-            base_folder=folder if self.base is None else self.base.check(),
+            base_folder=base_folder,
             dtype=self.dtype,
             device=choose_device(self.device),
             is_quantised=self.is_quantised,

@@ -41,6 +41,12 @@ def list_shipped(kind: Kind) -> dict[str, Path]:
     }
 
 
+def read_purpose(path: Path) -> str:
+    """Return the first comment of a file, which says what it is; empty without one."""
+    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
 def list_shipped_runs() -> list[str]:
     """Return the names that `run CONFIG` takes."""
     return list(list_shipped("runs"))

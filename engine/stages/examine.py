@@ -6,12 +6,19 @@ CONFIG_JSON FOLDER``: prints one JSON object, whose ``problems`` hold every refu
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+from engine.compute.unused_libraries import hide_unused
+
+if __name__ == "__main__":
+    gc.disable()  # nothing of what is loaded is garbage, nor is much of what so short a process makes
+    hide_unused(is_quantised=False)
 
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error

@@ -211,6 +211,8 @@ def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp
             runs[name] = recorder.record(name, method, seed=seed, accuracies=(0.5, 0.7, 0.8, accuracy + seed / 10))
             parts.append(NewArm(method, method, seed, name, "{}", runs[name].run_id))
     parts.append(NewArm("oracle", "oracle", 0, "small-oracle-0", "{}"))
+    for method in ("vote", "random"):
+        parts += [NewArm(method, method, seed, f"small-{method}-{seed}", "{}") for seed in (0, 1, 2)]
     config = json.dumps({"name": "small", "config": "/home/somebody/run.yaml", "methods": ["srlm", "cream", "oracle"]})
     study_id = create_study(recorder.store, "small", config, jobs=1, arms=parts)
     set_arm_error(recorder.store, study_id, 4, "no such file: /home/somebody/data/set.jsonl")
@@ -222,6 +224,10 @@ def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp
     assert page.texts["h1"] == ["small"]
     assert [row["seeds"] for row in page.find_table("The arms.").values()] == ["0, 1", "0, 1"]
     assert "oracle, seed 0: has no run: no such file: set.jsonl." in page.texts["li"]
+    assert "vote, random, seeds 0–2: have no run." in page.texts["li"]
+    assert page.find_table("As the shipped files say")["srlm"]["what it is"].startswith(
+        "Self-rewarding by the implicit"
+    )
     assert "/home/somebody" not in text and "config: run.yaml" in page.texts["pre"][0]
     ((_, (_, *rows)),) = [table for table in page.tables if table[0].startswith("Accuracy in %")]
     cells = {(row[0], row[1]): row[3] for row in rows}

@@ -127,6 +127,7 @@ def test_commands_take_a_study(tmp_path: Path, study_file: Path, call: Callable[
     assert shown.count("wide-") == 50
     assert json.loads(call("show", study.study_id, "--json", *at).stdout)["state"] == "done"
     assert "wide is done already" in call("resume", "wide", *at).stderr
+    assert call("stop", "wide", *at).stderr == "wide is done already\n"
     assert call("resume", "wide", "--queue", *at).code == 2
     assert call("watch", "wide", *at).code == 0
     assert call("show", "wide-cream-s3", *at).code == 0

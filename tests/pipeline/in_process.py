@@ -6,7 +6,7 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-from db.queries import read_run_stages
+from db.queries import find_run, read_run_stages
 from db.reading import open_reader
 from db.rows import NewRun, NewStage, RunRow
 from db.session import Store, open_store
@@ -103,3 +103,10 @@ def run_here(root: Path, config: RunConfig, *, until: str | None = None) -> InPr
     run.go(until)
     run.end("done" if until is None else "stopped")
     return run
+
+
+def finish_here(root: Path, config: RunConfig) -> RunRow:
+    """Return a run that is done, as a reader sees it."""
+    run = run_here(root, config).run
+    with closing(open_reader(root)) as reader:
+        return find_run(reader, run.run_id)

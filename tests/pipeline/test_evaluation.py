@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_process import finish_here
 from small_runs import build_config, finish
 from transformers import PreTrainedModel
 
@@ -183,7 +184,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRow]:
             "evaluation.items=13",
             "evaluation.max_new_tokens=24",
         ).model_copy(update={"name": "evaluated"})
-        run = finish(root, control.start_run(root, config))
+        run = finish(root, control.start_run(root, config))  # the harness, too, in a process that has preloaded ours
     return root, run
 
 
@@ -278,7 +279,7 @@ def test_an_untouched_copy_prefers_nothing(root: Path, tmp_path: Path) -> None:
         *("iterations=0", "evaluation.tasks=[]", f"evaluation.preference_sets=[{pairs}]", "sft.epochs=1"),
         *("sft.learning_rate=1e-30", "data.sft_examples=4"),
     )
-    run = finish(root, control.start_run(root, config))
+    run = finish_here(root, config)
     rows = read_rows_of(root, run, "evaluate M1 (preference)")
     assert [(row.correct, row.extracted, row.response) for row in rows] == [(False, None, "")] * 4
     with closing(open_reader(root)) as reader:

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from in_process import finish_here
 from small_runs import build_config, find_processes, finish, is_stage, read_all, reread, wait_until
 from tiny_models import build_model, make_sequences
 from transformers import PreTrainedModel
@@ -203,7 +204,7 @@ def test_an_address_where_nothing_answers_is_told_at_once() -> None:
 def test_a_killed_stage_takes_its_cluster_along_and_a_resume_gives_equal_rows(root: Path, tmp_path: Path) -> None:
     """Checkpoints and work lie elsewhere, behind links, as they would on a file system that nodes share."""
     local = tmp_path / "local"
-    whole = finish(local, control.start_run(local, build_config(NO_EVALUATION)))
+    whole = finish_here(local, build_config(NO_EVALUATION))
     for name in ("checkpoints", "work"):
         (tmp_path / "shared" / name).mkdir(parents=True)
         root.mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from in_process import finish_here
 from small_runs import build_config, find_processes, finish, is_stage, read_all, reread, wait_until
 
 from db.errors import LeaseHeldError, StoreError
@@ -375,7 +376,7 @@ def test_a_key_in_an_error_reaches_neither_the_row_nor_the_log(tmp_path: Path, m
 @pytest.mark.parametrize(("method", "scorer"), [("oracle", "oracle"), ("random", "random")])
 def test_other_rankings_share_all_model_passes(whole: tuple[Path, RunRow], method: str, scorer: str) -> None:
     root, first = whole
-    run = finish(root, control.start_run(root, build_config("evaluation.tasks=[]", method=method, name=method)))
+    run = finish_here(root, build_config("evaluation.tasks=[]", method=method, name=method))
     with closing(open_reader(root)) as reader:
         own = {s.label: s.stage_id for s in read_run_stages(reader, run.run_id)}
         others = {s.label: s.stage_id for s in read_run_stages(reader, first.run_id)}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_process import finish_here
 from scorer_models import N_PROMPTS, build_judge_config, save_judge, save_reward_model
 from small_runs import build_config, find_processes, finish, is_stage, read_all, reread, wait_until
 from tiny_models import compute_plain
@@ -64,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> tuple[Path, RunRow]:
     root = tmp_path_factory.mktemp("judged")
-    return root, finish(root, control.start_run(root, build_judge_config(folder)))
+    return root, finish_here(root, build_judge_config(folder))
 
 
 def test_a_judges_score_is_the_mean_of_what_could_be_read(judged: tuple[Path, RunRow]) -> None:
@@ -148,7 +149,7 @@ def test_reward_models_rank_and_compare(judged: tuple[Path, RunRow], folder: Pat
         f"method={{name: rm, scorers: [reward_model:rm, reward_model:short, judge:current], aggregate: {ranks}, "
         f"agreement: {compares}, confidence: {{kind: per_prompt}}}}",
     ]
-    run = finish(root, control.start_run(root, build_judge_config(folder, *overrides, name="rm", method=None)))
+    run = finish_here(root, build_judge_config(folder, *overrides, name="rm", method=None))
     scores = read_score_rows(root, run, 1)
     rewards = {key[1:]: score for key, score in scores.items() if key[0] == "reward_model:rm"}
     assert len(rewards) == 4 * N_PROMPTS and None not in rewards.values()
@@ -176,7 +177,7 @@ def test_reward_models_rank_and_compare(judged: tuple[Path, RunRow], folder: Pat
 def test_an_ensemble_has_each_earlier_models_rewards_of_the_same_responses(root: Path) -> None:
     """Independent oracle: log-probs of every checkpoint by a plain forward pass, aggregated by hand."""
     overrides = ["iterations=3", "evaluation.tasks=[]", "data.prompts_per_iteration=8", "training.epochs=2"]
-    run = finish(root, control.start_run(root, build_config(*overrides, method="ensemble-min")))
+    run = finish_here(root, build_config(*overrides, method="ensemble-min"))
     scores = read_score_rows(root, run, 3)
     with closing(open_reader(root)) as reader:
         checkpoints = {c.name: Path(c.folder) for c in read_run_checkpoints(reader, run.run_id, root)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from in_process import finish_here
 from small_runs import build_config, find_processes, finish, read_all, reread, wait_until
 
 from db.queries import (
@@ -50,7 +51,7 @@ SETTINGS = (
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRow]:
     """An uninterrupted run."""
     root = tmp_path_factory.mktemp("settings")
-    return root, finish(root, control.start_run(root, build_config(*SETTINGS)))
+    return root, finish_here(root, build_config(*SETTINGS))
 
 
 def find_stage(root: Path, run: RunRow, label: str) -> int:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from in_process import finish_here
 from small_runs import build_config, finish
 
 from db.annotations import delete_verdict, write_verdict
@@ -24,7 +25,7 @@ CONFIG = ("data.prompts_per_iteration=16", "evaluation.tasks=[]", "training.epoc
 def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRow]:
     """A finished run; nobody has judged its pairs."""
     root = tmp_path_factory.mktemp("judged")
-    return root, finish(root, control.start_run(root, build_config(*CONFIG)))
+    return root, finish_here(root, build_config(*CONFIG))
 
 
 def read_own_pairs(root: Path, run: RunRow, t: int = 1) -> tuple[int, dict[str, PairRow]]:

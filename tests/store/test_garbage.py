@@ -83,9 +83,7 @@ def test_the_rows_and_models_of_removed_runs_go(own: Any) -> None:
     before = count_rows(own.root)
     assert before["response"] and before["prompt"] and before["checkpoint"] and not before["run"]
     with closing(sqlite3.connect(own.root / "cream.db")) as connection, connection:
-        connection.execute(
-            "UPDATE response SET text = ?", ("x" * 10_000,)
-        )  # more than one page
+        connection.execute("UPDATE response SET text = ?", ("x" * 10_000,))  # more than one page
     planned = find_garbage(own.store)
     assert count_rows(own.root) == before and "checkpoints/orphan" in list_folders(own.root)
     size = (own.root / "cream.db").stat().st_size

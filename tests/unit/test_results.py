@@ -119,6 +119,8 @@ def test_measures_of_an_evaluation_belong_to_the_model_it_evaluates() -> None:
         (format_signed(-0.5), "−0.50"),
         (format_p_value(0.0004), "p < 0.001"),
         (format_p_value(0.043), "p = 0.043"),
+        (format_p_value(0.0497), "p < 0.05"),
+        (format_p_value(0.0501), "p = 0.050"),
         (format_p_value(0.34), "p = 0.34"),
     ],
 )

@@ -23,7 +23,9 @@ from cream_tui.comparison.formats import (
 from cream_tui.comparison.paired import BOOTSTRAP, MCNEMAR, compare_arms, compare_models, compute_difference
 from cream_tui.comparison.sentences import RUNS_NOT_METHODS, tell_arms, tell_labels, tell_models, tell_seeds, tell_study
 from cream_tui.comparison.table import AVERAGE, SHARED, build_study_table
-from cream_tui.comparison.wording import list_table_notes
+from cream_tui.comparison.terminal import build_measure_columns, build_measure_rows, has_room_for_intervals
+from cream_tui.comparison.wording import list_measure_notes, list_table_notes
+from cream_tui.output import lay_out_table, measure
 from cream_tui.results import ModelResult, TaskCount, adjust_by_holm, compute_accuracy_interval
 from cream_tui.views.compare import SeedArm, group_by_seed
 
@@ -297,6 +299,60 @@ def test_a_study_without_a_claim_says_so() -> None:
     assert over_models.startswith("srlm, a, b: the data carries no claim")
 
 
+def test_measures_keep_every_column_and_lose_their_intervals_where_the_terminal_is_narrow() -> None:
+    arms, results = make_study({"srlm": STUDY["srlm"]}, {"srlm": (0.8, 0.9, 0.7)})
+    table = build_study_table(arms, results)
+    wide = max(
+        sum(measure(cell.text) for cell in line)
+        for line in lay_out_table(build_measure_columns(table), build_measure_rows(table))
+    )
+    assert has_room_for_intervals(table, None) and has_room_for_intervals(table, wide)
+    assert not has_room_for_intervals(table, wide - 1)
+    rows = build_measure_rows(table, has_intervals=False)
+    assert [row[2:4] for row in rows] == [["80.0", "–"], ["40.0", "+0.90"]]
+    assert list_measure_notes(table, has_intervals=False)[-1].startswith("Their intervals need a wider terminal")
+
+
+def test_claims_come_first_and_many_arms_that_say_the_same_share_a_sentence() -> None:
+    """Differences to srlm: 0, 0, 0 for a; 1, 1, 1 of 40 right, a tenth each, for b and 1, 0, 0 for c; cream leads."""
+    base = [(5, 20), (5, 22), (5, 21)]
+    arms, results = make_study(
+        {"srlm": base, "a": base, "b": [(5, 21), (5, 20), (5, 22)], "c": [(5, 21), (5, 22), (5, 21)]}
+        | {"cream": [(5, 36), (5, 38), (5, 37)]}
+    )
+    tests = compare_arms(arms, results)
+    claim, silence = tell_arms(tests)
+    assert claim.endswith("cream is better than srlm.")
+    silent = [found for found in tests if found.first != "cream"]
+    assert all(found.first in silence and found.p_holm is not None for found in silent)
+    least = min(found.p_holm or 0.0 for found in silent)
+    assert silence.startswith(
+        "At M1 the data carries no claim of a difference to srlm for a 0.0 points (95 % interval "
+    )
+    assert silence.endswith(
+        f"(paired bootstrap over 3 seeds and 400 shared items; least p = {least:.2f} by Holm over 4 comparisons)."
+    )
+
+
+def test_arms_that_fall_alike_share_a_sentence() -> None:
+    falls = [(10, 20 + k, 24 + k, 12 + k + d) for k, d in enumerate((0, -1, 0, 1, 0))]
+    titles = ("srlm", "a", "b")
+    shares = (0.8, 0.9, 0.7, 0.8, 0.8)
+    arms, results = make_study(dict.fromkeys(titles, falls), dict.fromkeys(titles, shares))
+    tests = compare_models(arms, results)
+    against_first, against_best = tell_models(tests)
+    greatest = max(found.p_holm or 1.0 for found in tests if found.second_model == "M1")
+    assert against_first.startswith("M3 is below M1 in srlm −20.0 points (95 % interval ")
+    assert ", a −20.0 (" in against_first and ", b −20.0 (" in against_first
+    assert against_first.endswith(f"; greatest p = {greatest:.3f} by Holm over 6 comparisons).")
+    assert against_best.startswith("M3 is below the best before it, M2, in srlm −30.0 points (95 % interval ")
+    (labels,) = tell_labels(arms, results)
+    assert labels.startswith(
+        "The share of right labels fell from M1 to M2 in srlm 80.0 to 40.0 % (95 % interval of the change "
+    )
+    assert labels.count("80.0 to 40.0 %") == 3
+
+
 def test_a_collapse_is_told_and_silence_too() -> None:
     """M1 to M3: -8, -9, -8, -7, -8 of 40 with srlm; +1, -1, 0, 1, 0 with cream, whose M2 is as good as M1."""
     falls = [(10, 20 + k, 24 + k, 12 + k + d) for k, d in enumerate((0, -1, 0, 1, 0))]
@@ -331,7 +387,7 @@ def test_arms_with_other_seeds_are_compared_on_those_they_share() -> None:
     (found,) = compare_arms(arms, results)
     assert found.difference is not None and found.difference.seeds == (0, 1)
     assert build_study_table(arms, results).notes == (
-        "The arms have different seeds (srlm 0, 1, 2; cream 0, 1): a test takes those that both sides have.",
+        "The arms have different seeds (srlm: 0–2; cream: 0, 1); a test takes those that both sides have.",
     )
 
 
