@@ -13,7 +13,7 @@ from typing import Any
 from cream_tui.text import make_visible
 from cream_tui.views.launch_yaml import encode_yaml
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#!|~&$])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#!|~&$])")
 _ADDRESS = re.compile(r"^\w[\w+.-]*://")
 HIDDEN_ADDRESS = "(an address of its own)"
 

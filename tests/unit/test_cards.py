@@ -44,7 +44,7 @@ def test_only_a_hub_name_is_a_base_model(model: dict[str, object], name: str | N
 
 
 def test_markup_in_a_name_is_shown_as_it_is() -> None:
-    assert escape("[x](javascript:1)|<b>\n`") == r"\[x\]\(javascript:1\)\|\<b\>⏎\`"
+    assert escape("[x](javascript:1)|<b>\n`") == r"\[x\](javascript:1)\|\<b\>⏎\`"
 
 
 def test_a_fence_is_longer_than_any_inside() -> None:
