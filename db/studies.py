@@ -199,7 +199,8 @@ def read_study_stages(c: sqlite3.Connection, study_id: str) -> list[StudyStage]:
         c,
         "SELECT s.stage_id, s.name, min(l.iteration), min(l.label), s.state, count(*), s.owner_run_id, s.n_done, "
         "s.n_total, s.finished_at, (SELECT sum(coalesce(t.compute_s, t.finished_at - t.started_at)) FROM attempt t "
-        "WHERE t.stage_id = s.stage_id) FROM study_arm a JOIN run_stage l ON l.run_id = a.run_id JOIN stage s ON s.stage_id = l.stage_id "
+        "WHERE t.stage_id = s.stage_id) FROM study_arm a JOIN run_stage l ON l.run_id = a.run_id "
+        "JOIN stage s ON s.stage_id = l.stage_id "
         "WHERE a.study_id = ? GROUP BY s.stage_id ORDER BY min(a.position), min(l.position)",
         (study_id,),
     )
