@@ -157,7 +157,7 @@ def parse_seeds(text: str) -> list[int]:
     """Return the seeds of a text like 0-4 or 0,1,20-24, in its order.
 
     Raises:
-        ConfigError: a part is neither a number nor a range, or there are too many.
+        ConfigError: a part is neither a number nor a range, a seed stands there twice, or there are too many.
     """
     found: list[int] = []
     for part in text.split(","):
@@ -168,6 +168,8 @@ def parse_seeds(text: str) -> list[int]:
                 f"--seeds {text!a} are no seeds", hint="For example: --seeds 0-4, or 0,1,2", key="--seeds"
             )
         found += range(first, last + 1)
+    if (repeated := _find_repeated(found)) is not None:
+        raise ConfigError(f"--seeds {text!a}: {repeated} stands there twice", key="--seeds")
     return found
 
 

@@ -190,6 +190,11 @@ def test_what_are_no_seeds_is_refused(text: str) -> None:
         parse_seeds(text)
 
 
+def test_a_seed_of_the_command_line_stands_there_once() -> None:
+    with pytest.raises(ConfigError, match=r"--seeds '0-2,1': 1 stands there twice"):
+        parse_seeds("0-2,1")
+
+
 def test_seeds_of_the_command_line_replace_those_of_the_file(tmp_path: Path) -> None:
     file = write(tmp_path, "methods: [srlm]\nseeds: [1, 2]\n")
     assert [arm.seed for arm in load_study(file, seeds=[7, 8]).arms] == [7, 8]
