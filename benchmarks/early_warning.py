@@ -38,6 +38,7 @@ from db.reading import open_reader
 from db.rows import RunRow
 from engine.config.load import load_run_config
 from engine.config.shipped import find_configs_folder, list_shipped_runs
+from engine.config.study import parse_seeds
 from engine.config.training import TrainingConfig
 from engine.method.statistics import compute_auc, compute_wilson_interval
 
@@ -92,15 +93,6 @@ def main() -> None:
     print_baselines(judged)
     if arguments.write:
         write(model, arguments, fitted, judged, record)
-
-
-def parse_seeds(text: str) -> set[int]:
-    """Seeds of a list of numbers and ranges, both ends included."""
-    seeds: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        seeds |= set(range(int(first), int(last or first) + 1))
-    return seeds
 
 
 def read_transitions(roots: Sequence[Path]) -> list[Transition]:
