@@ -11,6 +11,7 @@ from driving import OpenApp, copy_store, settle
 from textual.pilot import Pilot
 
 from cream_tui.app import CreamApp
+from cream_tui.shell import actions
 from cream_tui.targets import Target
 
 SIZES = ((120, 40), (80, 24))
@@ -47,3 +48,24 @@ def open_app(store: Path) -> OpenApp:
             yield app, pilot
 
     return opened
+
+
+@pytest.fixture
+def performed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that the app calls; they end well and do nothing."""
+    calls: list[list[str]] = []
+
+    def note(words: list[str], root: Path, **_: object) -> actions.Outcome:
+        calls.append(list(words))
+        return actions.Outcome(0, "", "")
+
+    monkeypatch.setattr("cream_tui.services.call_command", note)
+    return calls
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
+    """Where the app was asked to go."""
+    targets: list[Target] = []
+    monkeypatch.setattr(CreamApp, "go_to", lambda self, target: targets.append(target))
+    return targets

@@ -15,7 +15,6 @@ from textual.widgets import Input
 
 from cream_tui.app import CreamApp
 from cream_tui.screens.runs import RunsScreen
-from cream_tui.shell import actions
 from cream_tui.targets import CompareTarget, LaunchTarget, RunsTarget, RunTarget, Target
 from cream_tui.views.run_rows import GroupRow, RunRow
 from db.annotations import add_tags, set_baseline
@@ -59,27 +58,6 @@ async def write(pilot: Pilot[int], text: str) -> None:
     for character in text:
         await pilot.press({" ": "space"}.get(character, character))
     await settle(pilot)
-
-
-@pytest.fixture
-def performed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that the app calls; they end well and do nothing."""
-    calls: list[list[str]] = []
-
-    def note(words: list[str], root: Path, **_: object) -> actions.Outcome:
-        calls.append(list(words))
-        return actions.Outcome(0, "", "")
-
-    monkeypatch.setattr("cream_tui.services.call_command", note)
-    return calls
-
-
-@pytest.fixture
-def gone(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
-    """Where the app was asked to go."""
-    targets: list[Target] = []
-    monkeypatch.setattr(CreamApp, "go_to", lambda self, target: targets.append(target))
-    return targets
 
 
 @both_sizes

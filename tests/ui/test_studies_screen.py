@@ -19,7 +19,6 @@ from cream_tui.app import CreamApp
 from cream_tui.diagnostics import UsageProblem
 from cream_tui.screens.runs import RunsScreen
 from cream_tui.screens.study_window import StudyWindow
-from cream_tui.shell import actions
 from cream_tui.targets import CompareTarget, LaunchTarget, RunsTarget, RunTarget, Target, parse_target
 from cream_tui.views.run_rows import RunRow
 from db.reading import open_reader
@@ -32,27 +31,6 @@ ARMS: list[Arm] = [*SEEDS, *WAITING, ("fast", 0, "too-fast")]
 def study_id(store: Path) -> str:
     """Two arms of three seeds that are done, one that waits, one run that failed; the process has ended."""
     return add_study(store, "mixed", ARMS, finished_at=time.time())
-
-
-@pytest.fixture
-def performed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that the app calls; they end well and do nothing."""
-    calls: list[list[str]] = []
-
-    def note(words: list[str], root: Path, **_: object) -> actions.Outcome:
-        calls.append(list(words))
-        return actions.Outcome(0, "", "")
-
-    monkeypatch.setattr("cream_tui.services.call_command", note)
-    return calls
-
-
-@pytest.fixture
-def gone(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
-    """Where the app was asked to go."""
-    targets: list[Target] = []
-    monkeypatch.setattr(CreamApp, "go_to", lambda self, target: targets.append(target))
-    return targets
 
 
 def get_screen(app: CreamApp) -> RunsScreen:

@@ -16,7 +16,6 @@ from early_warning import (
     fit,
     fit_logistic,
     fit_signed,
-    parse_seeds,
     predict_all,
 )
 from scipy.optimize import minimize
@@ -269,7 +268,3 @@ def test_the_interval_draws_whole_clusters() -> None:
     assert each == [1.0, 1.0]
     assert bootstrap(["a", "b"], [0.1, 0.2], [True, False], 10) is None
     assert bootstrap(list("abcde"), [0.1] * 5, [True] * 5, 10) is None
-
-
-def test_seeds_are_numbers_and_ranges() -> None:
-    assert parse_seeds("20-22,27") == {20, 21, 22, 27}
