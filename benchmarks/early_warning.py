@@ -3,15 +3,13 @@
     python benchmarks/early_warning.py --store STORE --fit-seeds 20-24 --fit-presets collapse,default --write
 
 A transition is a model M_t and the next one, both evaluated on the same items; it is a fall where an exact McNemar test
-has p < 0.05 and the next one is lower. Features are those of `cream_tui.health.early_warning`: of iteration t alone and
-its distance from t = 1, no gold answers. The model is logistic regression with an L2 penalty on a few standardised
-features, each with the sign that drift has: where the data ask for the other sign, the feature is left out, for runs of
-few seeds and presets give correlated features large weights of either sign, which do not carry over to another preset.
-Penalty and threshold come from predictions on runs of the fit left out (all runs of a seed at once, since they share
-their start). The threshold is the lowest that has at most 5 % of false alarms there.
+has p < 0.05 and the next one is lower. Features are those of `cream_tui.health.early_warning`: of iteration t alone, no
+gold answers. The model is logistic regression with an L2 penalty. Penalty and threshold come from predictions on runs
+of the fit left out (all runs of a seed at once, since they share their start). The threshold is the lowest that has at
+most 5 % of false alarms there.
 
 Judged on seeds that were not fitted: AUC with a bootstrap interval (runs are drawn, not transitions; and seeds, which
-is wider), false alarms, calibration, and what single features and the iteration alone would do. Runs of a fitted seed
+is wider), false alarms, calibration, and what single measures and the iteration alone would do. Runs of a fitted seed
 on other presets are shown apart: they share M_1 and its first responses with the fit. --write puts the model among the
 shipped configurations.
 """
@@ -43,9 +41,21 @@ from engine.config.training import TrainingConfig
 from engine.method.statistics import compute_auc, compute_wilson_interval
 
 Floats = NDArray[np.float64]
-# What may enter, and which way it points where a fall comes. Left out: the saturation of tau, which measures how small
-# a step was and is highest on the gentle preset, and what said less alone.
-SIGNS = {"tau_anchor": -1, "tau_anchor_change": -1, "chosen_length_growth": 1, "margin_growth": 1, "kl_base_token": 1}
+# Measures that need no gold answers, shown beside the model as the only guide each.
+GUIDES = (
+    "kl_previous",
+    "kl_base",
+    "tau_anchor",
+    "tau_previous",
+    "tau_saturated_share",
+    "chosen_n_tokens",
+    "reward_length_correlation",
+    "reward_sd",
+    "distinct_share",
+    "mean_token_logprob",
+    "anchor_agreement_share",
+    "vote_agreement_share",
+)
 PENALTIES = (1.0, 3.0, 10.0, 30.0)
 MOST_FALSE_ALARMS = 0.05
 N_BINS = 5
@@ -62,6 +72,7 @@ class Transition:
     seed: int
     t: int
     features: dict[str, float]
+    measures: dict[str, float]
     is_fall: bool
 
 
@@ -97,7 +108,7 @@ def main() -> None:
 
 def read_transitions(roots: Sequence[Path]) -> list[Transition]:
     """Every transition whose features and test are known; equal ones of runs that share stages once."""
-    found: list[Transition] = []
+    found: dict[object, Transition] = {}
     skipped: Counter[str] = Counter()
     for run, results in iterate_runs(roots):
         preset = find_preset(run)
@@ -107,13 +118,14 @@ def read_transitions(roots: Sequence[Path]) -> list[Transition]:
             features, test = compute_features(results, model), compute_paired_test(model, after)
             if isinstance(features, str) or test is None:
                 skipped[features if isinstance(features, str) else "not evaluated on the same items"] += 1
-            else:
-                found.append(Transition(run.name, preset, run.method, run.seed, model.index, features, test.is_fall))
+                continue
+            answers = tuple(frozenset(at.items.items()) for at in (model, after))
+            found[preset, run.seed, model.index, answers] = Transition(
+                run.name, preset, run.method, run.seed, model.index, features, dict(model.measures), test.is_fall
+            )
     for reason, n in skipped.most_common(3):
         print(f"left out: {n} transitions, {reason}")
-    return list(
-        {(row.preset, row.seed, row.t, tuple(row.features.values()), row.is_fall): row for row in found}.values()
-    )
+    return list(found.values())
 
 
 def iterate_runs(roots: Sequence[Path]) -> Iterator[tuple[RunRow, list[ModelResult]]]:
@@ -145,16 +157,14 @@ def find_preset(run: RunRow) -> str:
 def fit(rows: Sequence[Transition]) -> tuple[EarlyModel, list[float]]:
     """The model, and what models that never saw a row's seed said of the row."""
     x_NF, y_N = build_arrays(rows)
-    signs_F = np.array(list(SIGNS.values()))
     inside_by_penalty = {penalty: leave_seeds_out(rows, x_NF, y_N, penalty) for penalty in PENALTIES}
     penalty = min(PENALTIES, key=lambda penalty: compute_log_loss(inside_by_penalty[penalty], y_N))
-    intercept, weights_F, mean_F, scale_F = fit_signed(x_NF, y_N, penalty, signs_F)
-    used = [(k, name) for k, name in enumerate(SIGNS) if weights_F[k] != 0]
+    intercept, weights_F, mean_F, scale_F = fit_logistic(x_NF, y_N, penalty)
     model = EarlyModel(
         intercept=round(intercept, 4),
-        coefficients={name: round(float(weights_F[k]), 4) for k, name in used},
-        means={name: round(float(mean_F[k]), 5) for k, name in used},
-        scales={name: round(float(scale_F[k]), 5) for k, name in used},
+        coefficients={name: round(float(weights_F[k]), 4) for k, name in enumerate(FEATURES)},
+        means={name: round(float(mean_F[k]), 5) for k, name in enumerate(FEATURES)},
+        scales={name: round(float(scale_F[k]), 5) for k, name in enumerate(FEATURES)},
         threshold=choose_threshold(inside_by_penalty[penalty], y_N),
         provenance={"penalty": penalty},
     )
@@ -167,25 +177,12 @@ def leave_seeds_out(rows: Sequence[Transition], x_NF: Floats, y_N: Floats, penal
     for seed in set(seeds_N.tolist()):
         is_out = seeds_N == seed
         if len(set(y_N[~is_out].tolist())) == 2:
-            fitted = fit_signed(x_NF[~is_out], y_N[~is_out], penalty, np.array(list(SIGNS.values())))
+            fitted = fit_logistic(x_NF[~is_out], y_N[~is_out], penalty)
             inside_N[is_out] = predict_all(fitted, x_NF[is_out])
     return inside_N
 
 
 Logistic = tuple[float, Floats, Floats, Floats]
-
-
-def fit_signed(x_NF: Floats, y_N: Floats, penalty: float, signs_F: NDArray[np.int_]) -> Logistic:
-    """As ``fit_logistic``, with no weight against its sign: the largest such one becomes 0 until none is left."""
-    kept = np.ones(x_NF.shape[1], dtype=bool)
-    while True:
-        intercept, kept_weights, *_ = fit_logistic(x_NF[:, kept], y_N, penalty)
-        weights_F = np.zeros(x_NF.shape[1])
-        weights_F[kept] = kept_weights
-        against_F = weights_F * signs_F
-        if against_F.min() >= 0:
-            return intercept, weights_F, x_NF.mean(0), np.maximum(x_NF.std(0), 1e-6)
-        kept[against_F.argmin()] = False
 
 
 def fit_logistic(x_NF: Floats, y_N: Floats, penalty: float) -> Logistic:
@@ -224,8 +221,8 @@ def compute_log_loss(p_N: Floats, y_N: Floats) -> float:
 
 
 def build_arrays(rows: Sequence[Transition]) -> tuple[Floats, Floats]:
-    """The features that may enter, and the labels, of rows."""
-    return np.array([[r.features[name] for name in SIGNS] for r in rows]), np.array([float(r.is_fall) for r in rows])
+    """Features and labels of rows."""
+    return np.array([[r.features[name] for name in FEATURES] for r in rows]), np.array([float(r.is_fall) for r in rows])
 
 
 def judge(title: str, model: EarlyModel, rows: Sequence[Transition], n_bootstrap: int) -> dict[str, object]:
@@ -293,13 +290,13 @@ def print_calibration(p: Sequence[float], labels: Sequence[bool]) -> None:
 
 
 def print_baselines(rows: Sequence[Transition]) -> None:
-    """What each candidate, and the iteration alone, would do as the only guide; signs are chosen in hindsight."""
+    """What single measures, and the iteration alone, would do as the only guide; signs are chosen in hindsight."""
     labels = [row.is_fall for row in rows]
     print("\nalone, on the judged seeds (AUC, the better direction):")
     guides = {"iteration": [float(row.t) for row in rows]}
-    guides |= {name: [row.features[name] for row in rows] for name in FEATURES}
+    guides |= {name: [row.measures.get(name, float("nan")) for row in rows] for name in GUIDES}
     for name, values in guides.items():
-        auc = compute_auc(values, labels) if values else None
+        auc = compute_auc(values, labels) if values and not np.isnan(values).any() else None
         print(f"  {name:<28}{'-' if auc is None else f'{max(auc, 1 - auc):.3f}'}")
 
 

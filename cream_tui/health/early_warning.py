@@ -20,7 +20,8 @@ from engine.config.shipped import find_configs_folder
 
 FILE = "early_warning.json"
 NOTHING_YET = "no iteration has come so far yet"
-_GROWING = {"chosen_n_tokens", "rejected_n_tokens", "reward_sd"}
+# A KL estimate of a step below this, in nats per response, says no more than "hardly moved".
+LEAST_STEP = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,12 @@ class Feature:
     """A number that an iteration may be judged by.
 
     Attributes:
-        needs: Measures of the model; where it is compared with the first model of the run, of that too.
-        compute: Of the model that samples, given the first one.
+        needs: Measures of the model that samples.
+        compute: Of that model, given whether it is the first of its run.
     """
 
     needs: tuple[str, ...]
-    compute: Callable[[ModelResult, ModelResult], float]
+    compute: Callable[[ModelResult, bool], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +68,21 @@ class EarlyModel:
         return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
-def _take(name: str) -> Feature:
-    return Feature((name,), lambda model, first: model.measures[name])
+def _measure_last_step(model: ModelResult, is_first: bool) -> float:
+    """Log of the KL estimate of the last training; 0 at the first model, whose last step was SFT."""
+    return 0.0 if is_first else math.log(max(model.measures["kl_previous"], LEAST_STEP))
 
 
-def _take_growth(name: str) -> Feature:
-    return Feature((name,), lambda model, first: math.log(model.measures[name] / first.measures[name]))
+def _measure_first_push(model: ModelResult, is_first: bool) -> float:
+    """Tau to the anchor times 2 C - 1; 0 at later models."""
+    return model.measures["tau_anchor"] * (2 * model.measures["confidence"] - 1) if is_first else 0.0
 
 
-# By name. None of them needs gold answers; the model uses some.
+# By name. None of them needs gold answers.
 FEATURES: Mapping[str, Feature] = {
-    "tau_anchor": _take("tau_anchor"),
-    "tau_anchor_change": Feature(
-        ("tau_anchor",), lambda model, first: model.measures["tau_anchor"] - first.measures["tau_anchor"]
-    ),
-    "chosen_length_growth": _take_growth("chosen_n_tokens"),
-    "rejected_length_growth": _take_growth("rejected_n_tokens"),
-    "margin_growth": _take_growth("reward_sd"),
-    "kl_base_token": _take("kl_base_token"),
-    "reward_length_correlation": _take("reward_length_correlation"),
-    "distinct_share": _take("distinct_share"),
-    "tau_saturated_share": _take("tau_saturated_share"),
-    "anchor_agreement_share": _take("anchor_agreement_share"),
-    "vote_agreement_share": _take("vote_agreement_share"),
+    "last_step": Feature(("kl_previous",), _measure_last_step),
+    "is_first": Feature((), lambda model, is_first: float(is_first)),
+    "first_push": Feature(("tau_anchor", "confidence"), _measure_first_push),
 }
 
 
@@ -130,13 +123,10 @@ def compute_features(
         return NOTHING_YET
     features = {name: FEATURES[name] for name in names}
     needed = dict.fromkeys(measure for feature in features.values() for measure in feature.needs)
-    both = " or ".join(dict.fromkeys((model.name, first.name)))
-    missing = [measure for measure in needed if model.get(measure) is None or first.get(measure) is None]
+    missing = [measure for measure in needed if model.get(measure) is None]
     if missing:
-        return f"{both} lacks {', '.join(missing)}"
-    if any(at.measures[measure] <= 0 for at in (first, model) for measure in _GROWING & needed.keys()):
-        return f"a length or the spread of the rewards of {both} is 0"
-    return {name: feature.compute(model, first) for name, feature in features.items()}
+        return f"{model.name} lacks {', '.join(missing)}"
+    return {name: feature.compute(model, model.index == first.index) for name, feature in features.items()}
 
 
 @lru_cache(maxsize=1)

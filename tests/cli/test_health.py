@@ -18,8 +18,8 @@ from db.stage_writes import insert_rows
 MEASURES: Mapping[str, Mapping[str, float]] = {
     "sample t=1": {"n_responses": 40, "distinct_2": 0.5, "distinct_share": 0.8, "truncated_rate": 0.0},
     "sample t=2": {"n_responses": 40, "distinct_2": 0.2, "distinct_share": 0.7, "truncated_rate": 0.01},
-    "score t=1": {"kl_base": 0.1, "kl_base_token": 0.01, "reward_sd": 0.3, "reward_length_correlation": 0.2},
-    "score t=2": {"kl_base": 0.9, "kl_base_token": 0.09, "reward_sd": 0.9, "reward_length_correlation": 0.7},
+    "score t=1": {"kl_base": 0.1, "kl_previous": 0.1, "reward_sd": 0.3, "reward_length_correlation": 0.2},
+    "score t=2": {"kl_base": 0.9, "kl_previous": 1.0, "reward_sd": 0.9, "reward_length_correlation": 0.7},
     "agree t=1": {"tau_saturated_share": 0.3},
     "agree t=2": {"tau_saturated_share": 0.7},
     "pair t=1": {"anchor_agreement_share": 0.9, "low_confidence_share": 0.0},
@@ -62,7 +62,7 @@ def test_a_run_of_an_earlier_version_says_what_it_lacks(call: Callable, store_ro
     called = call("health", "demo-srlm", "--store", str(store_root))
     assert called.code == 0
     text = " ".join(called.stdout.split())
-    assert "early warning: not computable, because M2 or M1 lacks" in text
+    assert "early warning: not computable, because M2 lacks kl_previous" in text
     assert "not computable, because the run was imported, or made before this was measured: " in text
 
 
@@ -79,7 +79,7 @@ def test_json_holds_every_finding_and_the_early_warning(call: Callable, measured
     }  # fmt: skip
     early = found["early_warning"]
     assert (early["model"], early["origin"]) == ("M2", "fitted on the sandbox")
-    assert 0 <= early["probability"] <= 1 and early["features"]["tau_anchor"] == 0.1
+    assert 0 <= early["probability"] <= 1 and early["features"] == {"last_step": 0.0, "is_first": 0.0, "first_push": 0.0}
     assert early["status"] == ("warn" if early["probability"] >= early["threshold"] else "ok")
 
 

@@ -100,9 +100,8 @@ class Live:
 def add_early_measures(writer: sqlite3.Connection, run_id: str) -> None:
     """Write what the early warning needs and the recorded stages of the run lack."""
     measures = {
-        "score": ("reward_length_correlation", "reward_sd", "kl_base_token"),
-        "agree": ("tau_saturated_share",),
-        "pair": ("anchor_agreement_share",),
+        "score": ("kl_previous",),
+        "pair": ("confidence",),
     }
     for stage, names in measures.items():
         for name in names:

@@ -15,7 +15,6 @@ from early_warning import (
     choose_threshold,
     fit,
     fit_logistic,
-    fit_signed,
     predict_all,
 )
 from scipy.optimize import minimize
@@ -32,32 +31,14 @@ from cream_tui.health.early_warning import (
 from cream_tui.health.findings import EarlyWarning
 from cream_tui.results import ModelResult, TaskCount
 
-FIRST = {
-    "tau_anchor": 0.5,
-    "tau_saturated_share": 0.3,
-    "chosen_n_tokens": 10.0,
-    "rejected_n_tokens": 5.0,
-    "reward_length_correlation": 0.6,
-    "reward_sd": 0.25,
-    "distinct_share": 0.75,
-    "kl_base_token": 0.01,
-    "anchor_agreement_share": 0.9,
-    "vote_agreement_share": 0.8,
-}
-LATER = {
-    **FIRST,
-    "tau_anchor": 0.1,
-    "tau_saturated_share": 0.8,
-    "chosen_n_tokens": 20.0,
-    "reward_sd": 1.0,
-    "kl_base_token": 0.06,
-}
-# Of two features; standardised they are (0.1 - 0.3) / 0.2 = -1 and (0.06 - 0.04) / 0.02 = 1.
+FIRST = {"tau_anchor": 0.5, "confidence": 0.8, "kl_previous": 0.7}
+LATER = {"tau_anchor": 0.1, "confidence": 1.0, "kl_previous": math.exp(-2)}
+# Of two features; standardised they are (-2 - -4) / 2 = 1 and (0 - 0.1) / 0.1 = -1 at LATER.
 MODEL = EarlyModel(
     intercept=0.5,
-    coefficients={"tau_anchor": -2.0, "kl_base_token": 1.0},
-    means={"tau_anchor": 0.3, "kl_base_token": 0.04},
-    scales={"tau_anchor": 0.2, "kl_base_token": 0.02},
+    coefficients={"last_step": 2.0, "first_push": -1.0},
+    means={"last_step": -4.0, "first_push": 0.1},
+    scales={"last_step": 2.0, "first_push": 0.1},
     threshold=0.9,
     provenance={"fitted_on": "a test"},
 )
@@ -69,33 +50,29 @@ def build_results(*measures: Mapping[str, float]) -> list[ModelResult]:
 
 def test_features_by_hand() -> None:
     results = build_results(FIRST, LATER)
+    assert compute_features(results, results[1]) == {
+        "last_step": 0.0,
+        "is_first": 1.0,
+        "first_push": pytest.approx(0.5 * (2 * 0.8 - 1)),
+    }
     assert compute_features(results, results[2]) == {
-        "tau_anchor": 0.1,
-        "tau_anchor_change": pytest.approx(-0.4),
-        "tau_saturated_share": 0.8,
-        "chosen_length_growth": pytest.approx(math.log(2)),
-        "rejected_length_growth": 0.0,
-        "reward_length_correlation": 0.6,
-        "margin_growth": pytest.approx(math.log(4)),
-        "distinct_share": 0.75,
-        "kl_base_token": 0.06,
-        "anchor_agreement_share": 0.9,
-        "vote_agreement_share": 0.8,
+        "last_step": pytest.approx(-2),
+        "is_first": 0.0,
+        "first_push": 0.0,
     }
 
 
-def test_at_m1_nothing_has_changed() -> None:
-    results = build_results(FIRST)
-    features = compute_features(results, results[1])
+@pytest.mark.parametrize("step", [1e-9, 0.0, -0.003])
+def test_a_step_too_small_to_tell_counts_as_the_least_one(step: float) -> None:
+    results = build_results(FIRST, {**LATER, "kl_previous": step})
+    features = compute_features(results, results[2])
     assert isinstance(features, dict)
-    assert {name for name, value in features.items() if value == 0} == {
-        "tau_anchor_change", "chosen_length_growth", "rejected_length_growth", "margin_growth",
-    }  # fmt: skip
+    assert features["last_step"] == pytest.approx(math.log(1e-4))
 
 
 def test_what_is_not_used_need_not_be_there() -> None:
     results = build_results({"tau_anchor": 0.5})
-    assert compute_features(results, results[1], names=["tau_anchor"]) == {"tau_anchor": 0.5}
+    assert compute_features(results, results[1], names=["is_first"]) == {"is_first": 1.0}
 
 
 def test_gold_answers_are_not_asked_for() -> None:
@@ -106,20 +83,20 @@ def test_gold_answers_are_not_asked_for() -> None:
 
 
 def test_the_probability_by_hand() -> None:
-    """0.5 - 2 * -1 + 1 * 1 = 3.5; 1 / (1 + exp(-3.5)) = 0.9707."""
+    """0.5 + 2 * 1 - 1 * -1 = 3.5; 1 / (1 + exp(-3.5)) = 0.9707."""
     early = predict(build_results(FIRST, LATER), MODEL)
     assert isinstance(early, EarlyWarning)
     assert (early.model, early.is_fired, early.threshold, early.outcome) == ("M2", True, 0.9, None)
     assert early.probability == pytest.approx(0.970688, abs=1e-6)
-    assert early.features == {"tau_anchor": 0.1, "kl_base_token": 0.06}
+    assert early.features == {"last_step": pytest.approx(-2), "first_push": 0.0}
 
 
-def test_it_keeps_still_where_nothing_has_moved() -> None:
-    """0.5 - 2 * 1 + 1 * -1.5 = -3; at the threshold itself it fires."""
-    early = predict(build_results(FIRST), MODEL)
+def test_it_fires_at_its_threshold_and_not_below() -> None:
+    """At M1 0.5 + 2 * 2 - 1 * 2 = 2.5, whose probability is 0.924."""
+    early = predict(build_results(FIRST), replace(MODEL, threshold=0.93))
     assert isinstance(early, EarlyWarning)
     assert (early.model, early.is_fired) == ("M1", False)
-    assert early.probability == pytest.approx(1 / (1 + math.exp(3)))
+    assert early.probability == pytest.approx(1 / (1 + math.exp(-2.5)))
     at = predict(build_results(FIRST), replace(MODEL, threshold=early.probability))
     assert isinstance(at, EarlyWarning) and at.is_fired
 
@@ -147,20 +124,16 @@ def test_what_came_of_it_is_said_once_it_is_known() -> None:
     ("measures", "reason"),
     [
         ([], "no iteration has come so far yet"),
-        ([{"tau_anchor": 0.5, "n_pairs": 9.0}], "M1 lacks kl_base_token, reward_sd"),
-        ([{"tau_anchor": 0.5, "reward_sd": 1.0}, LATER], "M2 or M1 lacks kl_base_token"),
-        ([{**FIRST, "reward_sd": 0.0}], "a length or the spread of the rewards of M1 is 0"),
+        ([{"tau_anchor": 0.5, "n_pairs": 9.0}], "M1 lacks kl_previous, confidence"),
     ],
 )  # fmt: skip
 def test_where_measures_lack_it_says_which(measures: list[Mapping[str, float]], reason: str) -> None:
-    names = ("tau_anchor", "kl_base_token", "margin_growth")
-    model = replace(MODEL, **{part: dict.fromkeys(names, 1.0) for part in ("coefficients", "means", "scales")})
-    assert predict(build_results(*measures), model) == f"not computable, because {reason}"
+    assert predict(build_results(*measures), MODEL) == f"not computable, because {reason}"
 
 
 def test_extreme_features_give_no_overflow() -> None:
     for value in (-1e6, 1e6):
-        probability = MODEL.compute_probability({"tau_anchor": value, "kl_base_token": 0.04})
+        probability = MODEL.compute_probability({"last_step": value, "first_push": 0.1})
         assert probability in (0.0, 1.0)
 
 
@@ -171,7 +144,7 @@ def test_a_model_survives_its_file() -> None:
 def test_the_shipped_model_was_judged_on_seeds_that_it_was_not_fitted_on() -> None:
     model = load_early_model()
     assert model is not None
-    assert set(model.coefficients) <= set(FEATURES)
+    assert set(model.coefficients) == set(FEATURES)
     assert 0 < model.threshold < 1 and all(scale > 0 for scale in model.scales.values())
     fitted, judged = model.provenance["fit"], model.provenance["judged"]
     assert fitted["n_falls"] > 0 and not set(fitted["seeds"]) & set(judged["seeds"])
@@ -190,7 +163,7 @@ def make_rows(n_seeds: int, *, seed: int) -> list[Transition]:
             values = rng.normal(size=len(FEATURES))
             is_fall = rng.random() < 1 / (1 + math.exp(3 * values[0]))
             features = dict(zip(FEATURES, map(float, values), strict=True))
-            rows.append(Transition(f"run{run}", "collapse", "srlm", run, t, features, bool(is_fall)))
+            rows.append(Transition(f"run{run}", "collapse", "srlm", run, t, features, {}, bool(is_fall)))
     return rows
 
 
@@ -207,21 +180,6 @@ def test_the_fit_is_the_minimum_of_the_penalised_likelihood() -> None:
 
     assert np.allclose([intercept, *weights], minimize(loss, np.zeros(4), tol=1e-12).x, atol=1e-4)
     assert np.allclose(mean, x.mean(0)) and np.allclose(scale, x.std(0))
-
-
-def test_no_weight_points_against_its_sign() -> None:
-    """y follows the first feature alone; the second is a noisy copy, whose weight would be negative here."""
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=(200, 1))
-    x = np.column_stack([x, x + rng.normal(scale=0.3, size=(200, 1))])
-    y = (x[:, 0] - 0.5 * (x[:, 1] - x[:, 0]) > 0).astype(float)
-    _, free, _, _ = fit_logistic(x, y, penalty=0.1)
-    intercept, weights, _, _ = fit_signed(x, y, 0.1, np.array([1, 1]))
-    assert free[1] < 0 and weights[1] == 0
-    assert [intercept, weights[0]] == pytest.approx(
-        [fit_logistic(x[:, :1], y, 0.1)[0], *fit_logistic(x[:, :1], y, 0.1)[1]]
-    )
-    assert not fit_signed(x, y, 0.1, np.array([-1, -1]))[1].any()
 
 
 def test_separable_rows_do_not_break_the_fit() -> None:
@@ -244,8 +202,8 @@ def test_what_is_left_out_is_not_learned_from() -> None:
 def test_the_feature_that_matters_gets_the_weight() -> None:
     model, _ = fit(make_rows(40, seed=2))
     weights = {name: abs(weight) for name, weight in model.coefficients.items()}
-    assert max(weights, key=lambda name: weights[name]) == "tau_anchor"
-    assert model.coefficients["tau_anchor"] < 0
+    assert max(weights, key=lambda name: weights[name]) == "last_step"
+    assert model.coefficients["last_step"] < 0
 
 
 def test_the_threshold_allows_few_false_alarms() -> None:
