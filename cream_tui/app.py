@@ -1,4 +1,4 @@
-"""The terminal app: six modes over one store, and what they share.
+"""The terminal app: seven modes over one store, and what they share.
 
 Knows modes, targets and the store's folder. Must not know what a screen shows, and holds no training: runs are started
 and stopped by commands in processes of their own, and everything shown is read from the store.
@@ -37,7 +37,16 @@ from cream_tui.shell.palette import PROVIDERS, Palette
 from cream_tui.shell.terminal import build_notice_sequence
 from cream_tui.shell.themes import ANSI_DARK, THEME_NAMES, THEMES, choose_theme
 from cream_tui.stores import format_command
-from cream_tui.targets import CompareTarget, HealthTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.targets import (
+    CompareTarget,
+    HealthTarget,
+    LaunchTarget,
+    PairsTarget,
+    RunsTarget,
+    RunTarget,
+    StudyTarget,
+    Target,
+)
 from db.studies import StudyCount
 
 # A mode's screen is imported and built at its first visit.
@@ -48,6 +57,7 @@ _SCREENS = {
     "compare": ("cream_tui.screens.compare", "CompareScreen"),
     "launch": ("cream_tui.screens.launch", "LaunchScreen"),
     "health": ("cream_tui.screens.health", "HealthScreen"),
+    "study": ("cream_tui.screens.study", "StudyScreen"),
 }
 _SCREENS_WITH_WARNINGS = ("run", "health")
 _TARGET_MODES: dict[type, str] = {
@@ -57,6 +67,7 @@ _TARGET_MODES: dict[type, str] = {
     CompareTarget: "compare",
     LaunchTarget: "launch",
     HealthTarget: "health",
+    StudyTarget: "study",
 }
 
 
@@ -73,6 +84,7 @@ class CreamApp(ServiceApp):
         Binding("4", "mode('compare')", "Compare", show=False, id="app.compare"),
         Binding("5", "mode('launch')", "Launch", show=False, id="app.launch"),
         Binding("6", "mode('health')", "Health of the current run", show=False, id="app.health"),
+        Binding("7", "mode('study')", "The current study over its seeds", show=False, id="app.study"),
         Binding("question_mark,f1", "help", "Help", id="app.help"),
         Binding("exclamation_mark", "alerts", "Alerts", show=False, id="app.alerts"),
         Binding("y", "copy", "Copy", show=False, id="app.copy"),
@@ -100,7 +112,8 @@ class CreamApp(ServiceApp):
             self.register_theme(known)
         self.theme = theme
         self.current_run_id: str | None = None
-        self._note_run(self._start_target)
+        self.current_study_id: str | None = None
+        self._note_place(self._start_target)
         self._states: Mapping[str, RunState] | None = None
         self._studies: Sequence[StudyCount] = ()
         self._told_clashes: set[str] = set()
@@ -184,7 +197,7 @@ class CreamApp(ServiceApp):
     async def open_target(self, target: Target) -> None:
         """Go there."""
         async with self._moving:
-            self._note_run(target)
+            self._note_place(target)
             mode = _TARGET_MODES[type(target)]
             while len(self.screen_stack) > 1:
                 await self.pop_screen()
@@ -227,9 +240,11 @@ class CreamApp(ServiceApp):
         screen.read_ahead()
         return screen
 
-    def _note_run(self, target: Target) -> None:
+    def _note_place(self, target: Target) -> None:
         if isinstance(target, (RunTarget, PairsTarget, HealthTarget)):
             self.current_run_id = target.run_id
+        elif isinstance(target, (RunsTarget, StudyTarget)) and target.study_id is not None:
+            self.current_study_id = target.study_id
 
     def _save_view(self) -> None:
         kept = self.view.get("screens")
@@ -237,7 +252,8 @@ class CreamApp(ServiceApp):
         for mode, stack in self._screen_stacks.items():
             if stack and isinstance(stack[0], StoreScreen):
                 screens[mode] = stack[0].save_view()
-        self.view = {"mode": self.current_mode, "run_id": self.current_run_id, "screens": screens}
+        place = {"run_id": self.current_run_id, "study_id": self.current_study_id}
+        self.view = {"mode": self.current_mode, **place, "screens": screens}
         session.write_view(self.root, self.view)
 
     def _tell_end(self, ended: Alert, *, is_quiet: bool) -> None:

@@ -71,17 +71,6 @@ def open_named(store: str | None, name: str, commands: Sequence[str] = ()) -> in
     return start_app(store, target)
 
 
-def open_comparison(store: str | None, references: Sequence[str]) -> int:
-    """Open the app with these runs side by side."""
-    from cream_tui.stores import open_run_reader
-    from cream_tui.targets import CompareTarget
-    from db.queries import find_run
-
-    with open_run_reader(store) as (_, connection):
-        run_ids = tuple(find_run(connection, reference).run_id for reference in references)
-    return start_app(store, CompareTarget(run_ids))
-
-
 def check_terminal() -> None:
     """Refuse what cannot show the app.
 

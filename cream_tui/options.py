@@ -208,7 +208,7 @@ BaselineArm = Annotated[
     typer.Option(
         "--baseline",
         metavar="ARM",
-        help="Compare with this arm, or the arm of this run; else the first.",
+        help="Compare with this arm, or the arm of this run; else the study's baseline, or the first.",
         show_default=False,
     ),
 ]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cream_tui.layout import complete_configs, complete_runs, complete_sweeps
-from cream_tui.options import AsJson, Detach, DryRun, Overrides, Run, Store
+from cream_tui.options import AsJson, BaselineArm, Detach, DryRun, Overrides, Run, Store
 
 Study = Annotated[
     str,
@@ -98,7 +98,7 @@ def sweep(
     return command.sweep(store, study, options, is_dry=dry_run)
 
 
-def report(names: StudiesOrRuns, file: ReportFile = None, store: Store = None) -> int:
+def report(names: StudiesOrRuns, file: ReportFile = None, baseline: BaselineArm = None, store: Store = None) -> int:
     """Write studies and runs as one file: findings, tables, figures.
 
     HTML is one file that needs nothing else, .md is Markdown with its figures in a folder beside it. Runs that differ
@@ -108,10 +108,11 @@ def report(names: StudiesOrRuns, file: ReportFile = None, store: Store = None) -
     Examples
       cream-tui report quick -o report.html
       cream-tui report demo-srlm demo-cream -o report.md
+      cream-tui report reviewers --baseline cream-anchored -o report.html
     """
     from cream_tui.commands import report as command
 
-    return command.report(store, names, file)
+    return command.report(store, names, file, baseline=baseline)
 
 
 def health(run: Run, store: Store = None, json: AsJson = False) -> int:

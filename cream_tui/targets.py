@@ -57,6 +57,13 @@ class CompareTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyTarget:
+    """What a study shows so far: its arms over their seeds."""
+
+    study_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class HealthTarget:
     """The diagnostics of a run; ``key`` is the one to look at."""
 
@@ -79,7 +86,7 @@ class LaunchTarget:
     fork_at: str | None = None
 
 
-Target: TypeAlias = RunsTarget | RunTarget | PairsTarget | CompareTarget | HealthTarget | LaunchTarget
+Target: TypeAlias = RunsTarget | RunTarget | PairsTarget | CompareTarget | HealthTarget | LaunchTarget | StudyTarget
 
 _MODEL = re.compile(r"M(\d+)")
 _WAYS = "Ways: RUN, RUN/M2, RUN/pairs, RUN/pairs/412, RUN/health, STUDY."

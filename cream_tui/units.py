@@ -6,7 +6,7 @@ Knows how things are written. Must not know where they come from. A missing numb
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 MISSING = "–"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -111,6 +111,14 @@ def format_seeds(seeds: Sequence[int]) -> str:
     """Seeds as a reader writes them: 0–4, or 0, 2, 5."""
     is_run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
     return f"{seeds[0]}–{seeds[-1]}" if is_run else ", ".join(map(str, seeds))
+
+
+def format_range(numbers: Iterable[int]) -> str:
+    """The least and the greatest of several counts: 5, or 3 to 5; 0 where there are none."""
+    known = sorted(set(numbers))
+    if not known:
+        return "0"
+    return f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,} to {known[-1]:,}"
 
 
 def format_tokens(n_tokens: int | None) -> str:

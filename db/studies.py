@@ -7,11 +7,13 @@ who is alive.
 from __future__ import annotations
 
 import difflib
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from db.errors import RunNotFoundError
+from db.labels import find_model_name
 from db.queries import find_run
 from db.reading import fetch_rows
 from db.rows import Lease, RunRow
@@ -45,6 +47,15 @@ class StudyRow:
     stop_requested_at: float | None
     error: str | None
     lease: Lease | None
+
+    @property
+    def baseline(self) -> str | None:
+        """The arm that its file compares all others with, by its title; None for the first."""
+        try:
+            content = json.loads(self.config_json)
+        except ValueError:
+            return None
+        return content.get("baseline") if isinstance(content, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,15 @@ class StudyStage:
     n_total: int | None
     finished_at: float | None
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmAccuracy:
+    """The mean accuracy over tasks of a model that a run of a study has evaluated; ``position`` is its arm's."""
+
+    position: int
+    model: str
+    accuracy: float
 
 
 def list_studies(c: sqlite3.Connection) -> list[StudyRow]:
@@ -205,6 +225,20 @@ def read_study_stages(c: sqlite3.Connection, study_id: str) -> list[StudyStage]:
         (study_id,),
     )
     return [StudyStage(*row) for row in rows]
+
+
+def read_study_accuracies(c: sqlite3.Connection, study_id: str) -> list[ArmAccuracy]:
+    """The accuracies of all models of a study's runs, in the order of its arms."""
+    rows = fetch_rows(
+        c,
+        # From the study to its metrics: a store has far more metrics than a study has stages.
+        "SELECT a.position, l.label, m.value FROM study_arm a CROSS JOIN run_stage l ON l.run_id = a.run_id "
+        "CROSS JOIN stage s ON s.stage_id = l.stage_id CROSS JOIN metric_name n "
+        "CROSS JOIN metric m ON m.stage_id = s.stage_id AND m.name_id = n.name_id "
+        "WHERE a.study_id = ? AND s.name = 'evaluate' AND n.name = 'accuracy' ORDER BY a.position, l.position",
+        (study_id,),
+    )
+    return [ArmAccuracy(place, name, value) for place, label, value in rows if (name := find_model_name(label))]
 
 
 def read_studies_of_runs(c: sqlite3.Connection) -> dict[str, str]:

@@ -70,6 +70,14 @@ def replace_arms(
         _add_arms(session, study_id, arms)
 
 
+def revise_study(store: Store, study_id: str, config_json: str, *, jobs: int) -> None:
+    """Notes what the study's file and command line say now; its arms stay, and a live process sees it."""
+    with store.begin() as session:
+        study = _load_study(session, study_id)
+        study.config_json, study.jobs = config_json, jobs
+        session.add(study)
+
+
 def acquire_study_lease(store: Store, lease: Lease, *, is_alive: IsAlive) -> None:
     """Makes the holder the only process of the study; forgets how it ended before and what was asked of it.
 

@@ -11,8 +11,7 @@ from typing import Any
 from cream_tui import diagnostics, output
 from cream_tui.comparison import formats, terminal, wording
 from cream_tui.comparison.arms import Results
-from cream_tui.comparison.paired import compare_arms, compare_models
-from cream_tui.comparison.sentences import tell_cautions, tell_study
+from cream_tui.comparison.sentences import tell_cautions
 from cream_tui.comparison.table import StudyTable, build_study_table
 from cream_tui.config_differences import find_differences, format_setting, load_config
 from cream_tui.export_formats import write_whole
@@ -41,7 +40,7 @@ _MOST_SETTING_COLUMNS = 4
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How it is shown: ``format_name`` is one of FORMATS; ``target`` a file; ``baseline`` the title of an arm."""
+    """How it is shown: ``format_name`` is one of FORMATS; ``target`` a file; ``baseline`` an arm's title or run."""
 
     format_name: str | None = None
     target: str | None = None
@@ -53,9 +52,15 @@ class _Read:
     """Arms and runs with their results, the baseline first."""
 
     compared: ComparedArms
-    arms: tuple[SeedArm, ...]
-    runs: tuple[RunRow, ...]
     results: Results
+
+    @property
+    def arms(self) -> tuple[SeedArm, ...]:
+        return self.compared.arms
+
+    @property
+    def runs(self) -> tuple[RunRow, ...]:
+        return self.compared.runs
 
     @property
     def has_seeds(self) -> bool:
@@ -84,15 +89,14 @@ def compare(store: str | None, references: Sequence[str], wish: Wish, *, as_json
 
 
 def _read(connection: sqlite3.Connection, references: Sequence[str], baseline: str | None) -> _Read:
-    compared = read_compared_arms(connection, references)
+    compared = read_compared_arms(connection, references, baseline=baseline)
     check_enough(compared.runs)
     _warn_of_missing(compared.missing)
-    first = _find_baseline(compared.arms, baseline)
-    arms = (compared.arms[first], *compared.arms[:first], *compared.arms[first + 1 :])
-    own = {run.run_id for run in arms[0].runs} if first else {compared.runs[0].run_id}
-    runs = sorted(compared.runs, key=lambda run: run.run_id not in own)
+    if compared.lacking_baseline is not None:
+        first = compared.arms[0].title
+        diagnostics.warn(f"the baseline {compared.lacking_baseline} has no run yet: arms are compared with {first}")
     reader = ResultReader()
-    return _Read(compared, arms, tuple(runs), {run.run_id: reader.read(connection, run.run_id) for run in runs})
+    return _Read(compared, {run.run_id: reader.read(connection, run.run_id) for run in compared.runs})
 
 
 def _warn_of_missing(missing: Sequence[StudyArm]) -> None:
@@ -106,21 +110,6 @@ def _warn_of_missing(missing: Sequence[StudyArm]) -> None:
     if waiting:
         arms = ", ".join(f"{arm} ({n})" for arm, n in waiting.items())
         diagnostics.warn(f"not begun yet: {format_quantity(sum(waiting.values()), 'run')}: {arms}")
-
-
-def _find_baseline(arms: Sequence[SeedArm], baseline: str | None) -> int:
-    """The arm of this title, or that has the run of this name; else the first."""
-    if baseline is None:
-        return 0
-    for k, arm in enumerate(arms):
-        if baseline == arm.title or baseline in {run.name for run in arm.runs}:
-            return k
-    titles = [arm.title for arm in arms]
-    nearest = find_nearest(baseline, titles)
-    guess = f"; did you mean {nearest}?" if nearest else ""
-    raise diagnostics.UsageProblem(
-        f"--baseline {baseline}: no arm is called so{guess}", f"There are {', '.join(titles)}."
-    )
 
 
 def _choose_format(wish: Wish) -> str:
@@ -147,11 +136,8 @@ def _write(target: str | None, chunks: Iterable[str]) -> None:
 
 
 def _build_study(read: _Read) -> formats.ComparedStudy:
-    arm_tests, model_tests = compare_arms(read.arms, read.results), compare_models(read.arms, read.results)
     names = [study.name for study in read.compared.studies] or [arm.title for arm in read.arms]
-    sentences = tell_study(read.arms, read.results, arm_tests, model_tests)
-    title = ", ".join(names)
-    return formats.ComparedStudy(title, build_study_table(read.arms, read.results), arm_tests, model_tests, sentences)
+    return formats.compare_study(", ".join(names), read.arms, read.results)
 
 
 def _print_study(study: formats.ComparedStudy, read: _Read) -> None:

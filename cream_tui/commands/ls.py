@@ -114,7 +114,7 @@ def _print(root: Path, records: Sequence[RunRecord], n_all: int, studies: Sequen
     output.print_table(_COLUMNS, _fold(records, studies))
     _print_legend([record for record in records if record.study is None or not studies])
     if studies:
-        diagnostics.narrate("a study is one row: `cream-tui show STUDY` lists its runs, `ls --flat` all")
+        diagnostics.narrate("a study is one row: `cream-tui show STUDY` has its arms, `ls --flat` all runs")
 
 
 def _fold(records: Sequence[RunRecord], studies: Sequence[StudyRecord]) -> list[list[str | Cell]]:

@@ -17,7 +17,7 @@ from engine.errors import ExitCode
 _FIGURES = "-figures"
 
 
-def report(store: str | None, references: Sequence[str], target: str | None) -> int:
+def report(store: str | None, references: Sequence[str], target: str | None, *, baseline: str | None = None) -> int:
     """Write the report in the format that the file's ending names."""
     path, write = _choose_format(target)
     from cream_tui.report.figures import check_library
@@ -27,8 +27,9 @@ def report(store: str | None, references: Sequence[str], target: str | None) -> 
     from cream_tui.report.sections import build_report
 
     with open_run_reader(store) as (_, connection):
-        data = read_report_data(connection, references)
-    command = shlex.join(["cream-tui", "report", *references, "-o", path.name])
+        data = read_report_data(connection, references, baseline=baseline)
+    chosen = [] if baseline is None else ["--baseline", baseline]
+    command = shlex.join(["cream-tui", "report", *references, *chosen, "-o", path.name])
     write(build_report(data, now=time.time(), command=command), path)
     diagnostics.narrate(f"{format_quantity(len(data.runs), 'run')}: {path}")
     return ExitCode.DONE

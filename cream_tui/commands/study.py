@@ -8,10 +8,14 @@ from __future__ import annotations
 import shlex
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cream_tui import diagnostics, output
+from cream_tui.charts.spark import spark
 from cream_tui.commands.sweep import announce, build_record, follow_to_end
+from cream_tui.filtering.parser import quote
 from cream_tui.output import Cell, Column
 from cream_tui.readers.run_tables import RunTableReader
 from cream_tui.readers.study_records import StudyRecord
@@ -19,21 +23,16 @@ from cream_tui.stores import format_command, open_run_reader
 from cream_tui.study_progress import find_record
 from cream_tui.styles import RUN_STYLES
 from cream_tui.text import make_visible
-from cream_tui.units import MISSING, format_age, format_percent, format_quantity
+from cream_tui.units import format_age, format_interval, format_percent, format_quantity
 from cream_tui.views.studies import LIVE, tell_counts, tell_size
 from cream_tui.views.study_account import build_account, tell_account, tell_failures
+from cream_tui.views.study_arms import ArmSummary, list_open_runs, summarise_arms
 from db.exports import format_time
-from db.studies import StudyRow, read_study_stages
+from db.studies import StudyRow, read_study_accuracies, read_study_stages
 from engine.errors import ExitCode
 
-_ARM_COLUMNS = (
-    Column("arm", is_flexible=True),
-    Column("seed", "right"),
-    Column("run", is_flexible=True),
-    Column("state"),
-    Column("stages", "right"),
-    Column("accuracy\n%", "right"),
-)
+_N_NAMES = 6
+_ACCURACY = "accuracy: of the newest evaluated model, mean and Student's interval over the seeds that have it"
 
 
 def watch(root: Path, store: str | None, study: StudyRow) -> int:
@@ -82,38 +81,76 @@ def remove(root: Path, study: StudyRow) -> int:
 
 
 def show(connection: sqlite3.Connection, store: str | None, study: StudyRow, *, as_json: bool) -> int:
-    """Print a study: its arms, how their runs stand, and its account."""
-    table = RunTableReader().read(connection)
-    record = find_record(table, study.study_id)
+    """Print a study: its arms, how their runs stand, how accurate they are, and its account."""
+    record = find_record(RunTableReader().read(connection), study.study_id)
     account = build_account(record.arms, read_study_stages(connection, study.study_id))
+    summaries = summarise_arms(record, read_study_accuracies(connection, study.study_id))
     if as_json:
-        output.print_json(build_record(record, account))
+        content = build_record(record, account)
+        output.print_json({**content, "by_arm": [_build_summary_record(summary) for summary in summaries]})
         return ExitCode.DONE
-    runs = {run.run.run_id: run.run for run in table.records}
     _print_head(record)
     output.print_text()
-    rows: list[list[str | Cell]] = []
-    for arm, state in zip(record.arms, record.states, strict=True):
-        run = runs.get(arm.run_id or "")
-        rows.append(
-            [
-                arm.arm,
-                str(arm.seed),
-                arm.run_name if run is not None else "",
-                Cell(state, RUN_STYLES.get(state, "dim")),
-                f"{run.n_stages_done}/{run.n_stages}" if run is not None else "",
-                format_percent(run.accuracy if run is not None else None),
-            ]
-        )
-    output.print_table(_ARM_COLUMNS, rows)
-    if any(state != "done" and row[-1] != MISSING for state, row in zip(record.states, rows, strict=True)):
-        output.print_paragraph(
-            "accuracy: of the newest evaluated model, in a run that is not done an earlier one than in the others"
-        )
+    _print_arms(summaries)
+    for state, names in list_open_runs(record).items():
+        more = f" and {len(names) - _N_NAMES} more" if len(names) > _N_NAMES else ""
+        output.print_paragraph(f"{state}: {', '.join(names[:_N_NAMES])}{more}")
     output.print_text()
     output.print_paragraph(tell_account(account))
+    own = shlex.quote(f"study={quote(study.name, is_word=False)}")
+    output.print_text(f"Its runs: {format_command(f'ls --filter {own}', store)}", "dim")
     _print_end(record, store)
     return ExitCode.DONE
+
+
+def _print_arms(summaries: Sequence[ArmSummary]) -> None:
+    """A row for each arm; all curves are drawn on one scale."""
+    means = [mean for summary in summaries for mean in summary.curve]
+    last = max((summary.models for summary in summaries), key=len)
+    n_models = max(len(summary.curve) for summary in summaries)
+    columns = [
+        Column("arm", is_flexible=True),
+        Column("runs\ndone", "right"),
+        Column("state"),
+        Column("model"),
+        Column("seeds", "right", rank=1),
+        Column("accuracy\n%", "right"),
+        Column("95 %\ninterval", "right"),
+        *([Column(f"M1 to\n{[*last][-1]}", rank=2)] if n_models > 1 else []),
+    ]
+    rows: list[list[str | Cell]] = []
+    for summary in summaries:
+        model, found = summary.newest or ("", None)
+        state = "" if summary.state == "done" else summary.state
+        row: list[str | Cell] = [
+            summary.title,
+            f"{summary.n_done}/{summary.n_runs}",
+            Cell(state, RUN_STYLES.get(state, "dim")),
+            model,
+            "" if found is None else str(found.n_seeds),
+            format_percent(None if found is None else found.mean),
+            format_interval(None if found is None else found.interval),
+        ]
+        if n_models > 1:
+            row.append(spark(summary.curve, n_models, low=min(means), high=max(means)))
+        rows.append(row)
+    output.print_table(columns, rows)
+    if means:
+        scale = f"; the curves go from {format_percent(min(means))} to {format_percent(max(means))} %"
+        output.print_paragraph(f"{_ACCURACY}{scale if n_models > 1 else ''}", "dim")
+
+
+def _build_summary_record(summary: ArmSummary) -> dict[str, Any]:
+    return {
+        "arm": summary.title,
+        "n_runs": summary.n_runs,
+        "n_done": summary.n_done,
+        "state": summary.state,
+        "models": {
+            name: {"accuracy": found.mean, "low": found.low, "high": found.high, "n_seeds": found.n_seeds}
+            for name, found in summary.models.items()
+        },
+    }
 
 
 def _print_head(record: StudyRecord) -> None:

@@ -98,11 +98,7 @@ def list_notes(arms: Sequence[SeedArm], results: Results) -> list[str]:
     """What a reader must know of the runs: those that are not done, seeds that repeat, seeds that differ."""
     notes = []
     for arm in arms:
-        for run in arm.runs:
-            if run.state != "done":
-                last = next((model.name for model in reversed(results.get(run.run_id, ())) if model.tasks), None)
-                so_far = f"{last} is its last evaluated model" if last else "it has no evaluated model"
-                notes.append(f"{arm.title}: {run.name} (seed {run.seed}) is {run.state}; {so_far}.")
+        notes += _tell_open_runs(arm, results)
         seeds = [run.seed for run in arm.runs]
         for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             notes.append(f"{arm.title}: {seeds.count(seed)} runs have seed {seed}; the one that came furthest counts.")
@@ -114,6 +110,25 @@ def list_notes(arms: Sequence[SeedArm], results: Results) -> list[str]:
         words = "; ".join(f"{', '.join(titles)}: {format_seeds(seeds)}" for seeds, titles in titles_of.items())
         notes.append(f"The arms have different seeds ({words}); a test takes those that both sides have.")
     return notes
+
+
+def _tell_open_runs(arm: SeedArm, results: Results) -> list[str]:
+    """One line for all runs of an arm that stand alike."""
+    alike: dict[tuple[str, str | None], list[RunRow]] = {}
+    for run in arm.runs:
+        if run.state != "done":
+            last = next((model.name for model in reversed(results.get(run.run_id, ())) if model.tasks), None)
+            alike.setdefault((run.state, last), []).append(run)
+    return [f"{arm.title}: {_tell_alike(runs, state, last)}." for (state, last), runs in alike.items()]
+
+
+def _tell_alike(runs: Sequence[RunRow], state: str, last: str | None) -> str:
+    if len(runs) == 1:
+        who, whose, have = f"{runs[0].name} (seed {runs[0].seed}) is", "its", "it has"
+    else:
+        who, whose, have = f"seeds {format_seeds([run.seed for run in runs])} are", "their", "they have"
+    so_far = f"{have} no evaluated model" if last is None else f"{last} is {whose} last evaluated model"
+    return f"{who} {state}; {so_far}"
 
 
 def _measure_progress(run: RunRow, results: Results) -> tuple[int, bool]:

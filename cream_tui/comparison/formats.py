@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cream_tui.cards.markdown import build_table, escape
+from cream_tui.comparison.arms import Results
 from cream_tui.comparison.estimates import Estimate
-from cream_tui.comparison.paired import Comparison
-from cream_tui.comparison.table import MEASURES, StudyTable, TableCell, TableRow
+from cream_tui.comparison.paired import Comparison, compare_arms, compare_models
+from cream_tui.comparison.sentences import tell_study
+from cream_tui.comparison.table import MEASURES, StudyTable, TableCell, TableRow, build_study_table
 from cream_tui.comparison.wording import (
     MEASURE_TITLES,
     TEST_TITLES,
@@ -28,6 +30,7 @@ from cream_tui.comparison.wording import (
 from cream_tui.export_formats import encode_csv
 from cream_tui.text import make_visible
 from cream_tui.units import MISSING, format_percent
+from cream_tui.views.compare import SeedArm
 
 CSV_COLUMNS = (
     "arm", "model", "measure", "task", "mean", "low", "high", "interval", "n_seeds",
@@ -54,6 +57,13 @@ class ComparedStudy:
     arm_tests: Sequence[Comparison]
     model_tests: Sequence[Comparison]
     sentences: Sequence[str]
+
+
+def compare_study(title: str, arms: Sequence[SeedArm], results: Results) -> ComparedStudy:
+    """Tables, tests and sentences of these arms, the first one being the baseline."""
+    arm_tests, model_tests = compare_arms(arms, results), compare_models(arms, results)
+    sentences = tell_study(arms, results, arm_tests, model_tests)
+    return ComparedStudy(title, build_study_table(arms, results), arm_tests, model_tests, sentences)
 
 
 def encode_markdown(study: ComparedStudy) -> Iterator[str]:

@@ -21,6 +21,7 @@ from cream_tui.views.compare import SeedArm
 _LEAST_SEEDS = 2
 _MOST_ALONE = 2  # so many arms that say the same have a sentence each
 _Found = TypeVar("_Found")
+_ONE_SEED_EACH = " with this one seed of each, which says nothing about the methods"
 RUNS_NOT_METHODS = "These are runs, not methods: repeat them with other seeds before you conclude."
 
 
@@ -69,9 +70,16 @@ def tell_cautions(arms: Sequence[SeedArm]) -> list[str]:
 
 
 def tell_arms(comparisons: Sequence[Comparison]) -> list[str]:
-    """A sentence for each arm, those without a claim last and together where they are many; one where none has any."""
+    """Arms that differ from the baseline, then those without a claim; one sentence more where none has any."""
     silent = [found for found in comparisons if _is_silent(found)]
-    told = [tell_comparison(found) for found in comparisons if found not in silent]
+    claims = [found for found in comparisons if found.direction]
+    told = _tell_alike(
+        claims,
+        tell_comparison,
+        _tell_loud_arms,
+        key=lambda found: (found.direction, found.first_model, _name_test(found)),
+    )
+    told += [tell_comparison(found) for found in comparisons if not found.direction and found not in silent]
     told += _tell_alike(
         silent, tell_comparison, _tell_silent_arms, key=lambda found: (found.first_model, _name_test(found))
     )
@@ -94,7 +102,8 @@ def tell_comparison(found: Comparison) -> str:
         f"{format_percent(difference.second_mean)} %: {_describe_difference(found)}"
     )
     if found.direction:
-        return f"{figures}: {found.first} is {'better' if found.direction > 0 else 'worse'} than {found.second}."
+        side = f"{found.first} is {'better' if found.direction > 0 else 'worse'} than {found.second}"
+        return f"{figures}: {side}{_ONE_SEED_EACH if difference.method == MCNEMAR else ''}."
     if difference.is_split:
         return f"{figures}: the tasks disagree, so neither is better."
     return f"{figures}: the data carries no claim of a difference."
@@ -178,6 +187,17 @@ def _tell_alike(
 
 def _is_silent(found: Comparison) -> bool:
     return found.difference is not None and not found.direction and not found.difference.is_split
+
+
+def _tell_loud_arms(comparisons: Sequence[Comparison]) -> str:
+    one = comparisons[0]
+    assert one.difference is not None
+    side = "better" if one.direction > 0 else "worse"
+    one_seed = _ONE_SEED_EACH if one.difference.method == MCNEMAR else ""
+    return (
+        f"At {one.first_model} {side} than {one.second}{one_seed}: {_list_differences(comparisons)} "
+        f"({_describe_tests(comparisons, max)})."
+    )
 
 
 def _tell_silent_arms(comparisons: Sequence[Comparison]) -> str:

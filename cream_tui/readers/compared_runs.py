@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cream_tui.diagnostics import UsageProblem
 from cream_tui.stores import open_run_reader
-from cream_tui.targets import CompareTarget
+from cream_tui.targets import CompareTarget, StudyTarget
 from cream_tui.views.compare import SeedArm, group_by_seed, letter
 from db.queries import read_runs
 from db.reading import snapshot
 from db.rows import RunRow
 from db.studies import StudyArm, StudyRow, find_run_or_study, read_study_arms
+from engine.errors import find_nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +29,29 @@ class ComparedArms:
         runs: Those of the studies, then single ones in the order in which they were named.
         arms: Runs that differ only in the seed: of a study as its matrix has them, then of single runs.
         missing: What the studies ask for and no run has begun.
+        lacking_baseline: The arm that a study compares with, where it has no run yet.
+
+    The baseline and its runs stand first.
     """
 
     studies: tuple[StudyRow, ...]
     runs: tuple[RunRow, ...]
     arms: tuple[SeedArm, ...]
     missing: tuple[StudyArm, ...]
+    lacking_baseline: str | None = None
 
 
-def read_compared_arms(c: sqlite3.Connection, references: Sequence[str]) -> ComparedArms:
+def read_compared_arms(
+    c: sqlite3.Connection, references: Sequence[str], *, baseline: str | None = None
+) -> ComparedArms:
     """The arms of studies and runs.
+
+    Args:
+        baseline: The title of an arm, or a run of it; None for that of the first study, which may be its first arm.
 
     Raises:
         RunNotFoundError: No run or study, or several, answer to a name.
+        UsageProblem: No arm is the baseline.
     """
     with snapshot(c):
         studies, single = _find_references(c, references)
@@ -65,7 +76,38 @@ def read_compared_arms(c: sqlite3.Connection, references: Sequence[str]) -> Comp
     alone = [run for run in single if run.run_id not in taken]
     for arm in group_by_seed(alone):
         arms.append(SeedArm(letter(len(arms)), arm.title, arm.runs))
-    return ComparedArms(tuple(studies), (*runs, *alone), tuple(arms), tuple(missing))
+    found = ComparedArms(tuple(studies), (*runs, *alone), tuple(arms), tuple(missing))
+    if baseline is not None and arms:
+        return _put_first(found, _find_arm(arms, baseline))
+    wished = studies[0].baseline if studies else None
+    if wished is None:
+        return found
+    if (studies[0].name, wished) not in groups:
+        return replace(found, lacking_baseline=wished)
+    return _put_first(found, list(groups).index((studies[0].name, wished)))
+
+
+def _find_arm(arms: Sequence[SeedArm], baseline: str) -> int:
+    """The arm of this title, or that has the run of this name."""
+    for k, arm in enumerate(arms):
+        if baseline == arm.title or baseline in {run.name for run in arm.runs}:
+            return k
+    titles = [arm.title for arm in arms]
+    nearest = find_nearest(baseline, titles)
+    guess = f"; did you mean {nearest}?" if nearest else ""
+    raise UsageProblem(f"--baseline {baseline}: no arm is called so{guess}", f"There are {', '.join(titles)}.")
+
+
+def _put_first(found: ComparedArms, first: int) -> ComparedArms:
+    """The same with this arm and its runs before all others."""
+    if first == 0:
+        return found
+    baseline = found.arms[first]
+    return replace(
+        found,
+        arms=(baseline, *found.arms[:first], *found.arms[first + 1 :]),
+        runs=tuple(sorted(found.runs, key=lambda run: run.run_id not in baseline.run_ids)),
+    )
 
 
 def find_runs(connection: sqlite3.Connection, references: Sequence[str]) -> list[RunRow]:
@@ -94,11 +136,14 @@ def check_enough(runs: Sequence[RunRow]) -> None:
 
 
 def open_comparison(store: str | None, references: Sequence[str]) -> int:
-    """Open the app at these runs."""
+    """Open the app at these runs, or at what a study shows."""
     from cream_tui.app_start import check_terminal, start_app
 
     check_terminal()
     with open_run_reader(store) as (_, connection):
+        studies, single = _find_references(connection, references)
+        if len(studies) == 1 and not single:
+            return start_app(store, StudyTarget(studies[0].study_id))
         target = CompareTarget(tuple(run.run_id for run in find_runs(connection, references)))
     return start_app(store, target)
 

@@ -5,9 +5,10 @@ Pure: data in, blocks out. Every figure says what it shows, of how many, and whi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cream_tui.comparison.arms import sort_models
 from cream_tui.report.blocks import NOT_COMPUTABLE, Block, Figure, Fold, Paragraph, Section, Table
 from cream_tui.report.drawings import BarGrid, Curve, CurvePanel, CurvePoint, Curves, Path, Paths, PathStep
 from cream_tui.report.reading import ReportData
@@ -27,7 +28,7 @@ from cream_tui.report.series import (
 )
 from cream_tui.result_table import list_tasks
 from cream_tui.results import ModelResult
-from cream_tui.units import MISSING, format_number, format_percent, format_signed
+from cream_tui.units import MISSING, format_number, format_range, format_signed
 
 _STUDENT = "95 % Student t interval of the mean over seeds"
 _WILSON = "95 % Wilson interval of its items, which says nothing of other seeds"
@@ -113,7 +114,7 @@ def build_accuracy_blocks(data: ReportData) -> list[Block]:
     """Accuracy by model: the mean over tasks, then task by task."""
     n_items = sorted({len(model.items) for models in data.results.values() for model in models if model.items})
     what = (
-        f"Mean accuracy over tasks of each model from M1 on, {_tell_range(n_items)} items per model and seed; M0 is "
+        f"Mean accuracy over tasks of each model from M1 on, {format_range(n_items)} items per model and seed; M0 is "
         "among the numbers below. "
     )
     blocks = _build_curve_blocks(data, _ACCURACY, what)
@@ -136,7 +137,7 @@ def build_label_section(data: ReportData) -> Section:
     ]
     what = (
         "Share of right labels among pairs of which exactly one response is right, by the model that made them; "
-        f"{_tell_range(counts)} such pairs per model and seed. 50 % is chance. "
+        f"{format_range(counts)} such pairs per model and seed. 50 % is chance. "
     )
     lacking = "no gold answers are known for the prompts" if not counts else _OLD_RUNS
     return Section("labels", "Labels", tuple(_build_curve_blocks(data, _LABELS, what, lacking=lacking)))
@@ -152,7 +153,7 @@ def build_agreement_section(data: ReportData) -> Section:
             "which M0 does not have, so that it begins at t = 2."
         )
     ]
-    what = f"Mean over {_tell_range(n_prompts)} prompts per model and seed with a defined tau. "
+    what = f"Mean over {format_range(n_prompts)} prompts per model and seed with a defined tau. "
     blocks += _build_curve_blocks(data, _TAU_ANCHOR, what)
     blocks += _build_curve_blocks(data, _TAU_PREVIOUS, what, first_x=2)
     blocks += _build_curve_blocks(data, _CONFIDENCE, "Mean confidence that the loss gave to chosen > rejected. ")
@@ -164,7 +165,7 @@ def build_agreement_section(data: ReportData) -> Section:
             blocks.append(_tell_lack(title, "no iteration has such agreements"))
             continue
         caption = (
-            f"Share of prompts by tau to {of}, all seeds of an arm together ({_tell_range(_count_bars(grid))} prompts "
+            f"Share of prompts by tau to {of}, all seeds of an arm together ({format_range(_count_bars(grid))} prompts "
             "per panel). Line: exact distribution if the two rankings were independent, for the numbers of distinct "
             "responses that were ranked. Dashed: the mean of tau. No interval: these are counts."
         )
@@ -185,7 +186,7 @@ def build_reliability_section(data: ReportData) -> Section:
         n = [point.n for _, lines in grid.panels for line in lines for point in line.points]
         caption = (
             f"Share of right labels by bin of C_x = (tau + 1) / 2 to {of}, one line per iteration t; all seeds of an "
-            f"arm together, {_tell_range(n)} labels per point (bins of fewer than {LEAST_LABELS} are left out). Bars: "
+            f"arm together, {format_range(n)} labels per point (bins of fewer than {LEAST_LABELS} are left out). Bars: "
             "95 % Wilson interval, labels taken as independent. Dotted: a C_x that says how likely a label is right."
         )
         blocks.append(Figure(f"reliability-{name}", title, grid, caption))
@@ -221,8 +222,12 @@ def build_reward_section(data: ReportData) -> Section:
         f"answers more while they get worse. Means over seeds ({_tell_seeds(rewards)}), without intervals."
     )
     drawing = Paths(tuple(paths), "self-reward, nats", "accuracy %")
-    rows = [(path.title, s.title, format_signed(s.x), format_percent(s.y)) for path in paths for s in path.steps]
-    table = Table(("arm", "model", "self-reward", "accuracy %"), tuple(rows), "The numbers of the figure.", n_heads=2)
+    names = sort_models({step.title for path in paths for step in path.steps})
+    rows = []
+    for path in paths:
+        by_model = {step.title: format_signed(step.x) for step in path.steps}
+        rows.append((path.title, *(by_model.get(name, MISSING) for name in names)))
+    table = Table(("arm", *names), tuple(rows), "Self-reward in nats; for the accuracies see the table of Accuracy.")
     blocks = (Figure("self-reward", title, drawing, caption), Fold("The numbers", (table,)))
     return Section("self-reward", title, blocks)
 
@@ -265,7 +270,7 @@ def _build_numbers(curves: Sequence[Curve], names: Sequence[str], first_x: int, 
     for curve in curves:
         by_x = {int(point.x): point for point in curve.points}
         cells = [_format_point(by_x.get(first_x + k), measure) for k in range(len(names))]
-        rows.append((curve.title, _tell_range([point.n for point in curve.points]), *cells))
+        rows.append((curve.title, format_range([point.n for point in curve.points]), *cells))
     unit = " in percent" if measure.is_percent else ""
     caption = f"{measure.title}: mean{unit} and its interval."
     return Table(("arm", "seeds", *names), tuple(rows), caption)
@@ -334,14 +339,7 @@ def _tell_seeds(curves: Sequence[Curve]) -> str:
     """How many seeds there are, and whether that changes along a curve."""
     n = [point.n for curve in curves for point in curve.points]
     changes = any(len({point.n for point in curve.points}) > 1 for curve in curves)
-    return f"n = {_tell_range(n)}" + (", fewer where runs have not come so far" if changes else "")
-
-
-def _tell_range(numbers: Iterable[int]) -> str:
-    known = sorted(set(numbers))
-    if not known:
-        return "0"
-    return f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,} to {known[-1]:,}"
+    return f"n = {format_range(n)}" + (", fewer where runs have not come so far" if changes else "")
 
 
 def _tell_lack(title: str, reason: str) -> Paragraph:

@@ -44,6 +44,8 @@ _SETTINGS: Mapping[str, Any] = {
     "font.size": 8.5,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
+    "text.color": INK,
+    "axes.facecolor": "none",
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.titlesize": 8.5,
@@ -300,7 +302,7 @@ def _draw_paths(plot: Plot, drawing: Paths) -> None:
         axes.set_xlabel(drawing.x_title)
         if k % n_columns == 0:
             axes.set_ylabel(drawing.y_title)
-        axes.margins(0.12)
+        axes.margins(x=0.12, y=0.2)
     _share_limits(grid, n_columns)
 
 

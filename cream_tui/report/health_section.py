@@ -20,48 +20,54 @@ from cream_tui.views.compare import SeedArm
 from db.run_series import TauCount
 
 _FITTED = "fitted on the sandbox"
+_FEW = 4  # all but fewer than one in so many: they are named instead of the others
 
 
 @dataclass(frozen=True, slots=True)
-class _Count:
-    """In how many runs a diagnostic warns, of how many that have it."""
+class _Warned:
+    """In how many of an arm's runs a diagnostic warns, of those that have it; the first of them."""
 
+    title: str
     n_warned: int
     n_known: int
+    example: str
+
+    @property
+    def is_always(self) -> bool:
+        return self.n_warned == self.n_known
 
     @property
     def text(self) -> str:
-        return f"{self.n_warned} of {self.n_known}"
+        return f"{self.title} ({self.n_warned} of {self.n_known})"
 
 
 def build_health_section(data: ReportData) -> Section:
-    """In how many seeds of each arm a diagnostic warns, what that means, and what to try."""
+    """Which diagnostics warn in which arms, with an example; what that means, and what to try."""
     found = {run.run_id: _examine(data, run.run_id) for run in data.runs}
     titles = {finding.key: finding for findings in found.values() for finding in findings}
     if not titles:
         return Section("health", "Health", (Paragraph(f"Health: {NOT_COMPUTABLE}no run has measures yet."),))
-    counts = {key: [_count_warnings(arm, found, key) for arm in data.arms] for key in titles}
-    known = {key: cells for key, cells in counts.items() if any(cells)}
-    rows = [(titles[key].title, *(cell.text if cell else MISSING for cell in cells)) for key, cells in known.items()]
-    strong = frozenset(
-        (i, 1 + k) for i, cells in enumerate(known.values()) for k, cell in enumerate(cells) if cell and cell.n_warned
-    )
-    caption = (
-        "Runs of the arm in which the diagnostic warns, of those in which it can be computed; bold where it does, a "
-        "dash where no run has what it needs. No intervals: these are counts of runs."
-    )
+    by_key = {key: [known for arm in data.arms if (known := _count_warnings(arm, found, key))] for key in titles}
+    loud = [key for key, known in by_key.items() if any(one.n_warned for one in known)]
+    silent = [titles[key].title for key, known in by_key.items() if known and key not in loud]
+    lacking = tuple(f"{titles[key].title}: {titles[key].shown}" for key, known in by_key.items() if not known)
     blocks: list[Block] = []
-    if rows:
-        blocks.append(Table(("diagnostic", *(arm.title for arm in data.arms)), tuple(rows), caption, strong=strong))
-    if len(known) < len(titles):
-        lacking = tuple(f"{f.title}: {f.shown}" for key, f in titles.items() if key not in known)
+    if loud:
+        rows = tuple((titles[key].title, *_tell_warned(by_key[key])) for key in loud)
+        caption = (
+            "A run warns as soon as one of its models does. In brackets: in how many of the arm's runs, of those in "
+            "which the diagnostic can be computed. No intervals: these are counts of runs."
+        )
+        heads = ("diagnostic", "warns in every run of", "in some runs of", "for example")
+        blocks.append(Table(heads, rows, caption, is_text=True))
+    if silent:
+        blocks.append(Paragraph(f"Warns in no run: {'; '.join(silent)}."))
+    if lacking:
         blocks.append(Fold(f"{len(lacking)} diagnostics that no run has", (Bullets(lacking),)))
-    for arm in data.arms:
-        told = _tell_arm(arm, found, list(titles))
-        blocks.append(Fold(f"What warns in {arm.title}", (Bullets(told) if told else Paragraph("Nothing."),)))
-    meanings = tuple((f.title, f.threshold, f.meaning, f.advice) for f in titles.values())
-    legend = Table(("diagnostic", "warns", "meaning", "what to try"), meanings, "The diagnostics.", is_text=True)
-    blocks.append(Fold("What each diagnostic means", (legend,)))
+    if loud:
+        meanings = tuple((f.title, f.threshold, f.meaning, f.advice) for f in (titles[key] for key in loud))
+        legend = Table(("diagnostic", "warns", "meaning", "what to try"), meanings, "The diagnostics.", is_text=True)
+        blocks.append(Fold("What these warnings mean, and what to try", (legend,)))
     return Section("health", "Health", tuple(blocks))
 
 
@@ -103,22 +109,30 @@ def _examine(data: ReportData, run_id: str) -> list[Finding]:
     return examine_run(data.results[run_id], anchors)
 
 
-def _count_warnings(arm: SeedArm, found: Mapping[str, Sequence[Finding]], key: str) -> _Count | None:
-    statuses = [f.status for run_id in arm.run_ids for f in found[run_id] if f.key == key and f.status != "unknown"]
-    return _Count(statuses.count("warn"), len(statuses)) if statuses else None
+def _count_warnings(arm: SeedArm, found: Mapping[str, Sequence[Finding]], key: str) -> _Warned | None:
+    """None where no run of the arm has the diagnostic."""
+    known = [(run, f) for run in arm.runs for f in found[run.run_id] if f.key == key and f.status != "unknown"]
+    warned = [(run, f) for run, f in known if f.status == "warn"]
+    example = f"{arm.title}, seed {warned[0][0].seed}: {_tell_finding(warned[0][1])}" if warned else ""
+    return _Warned(arm.title, len(warned), len(known), example) if known else None
 
 
-def _tell_arm(arm: SeedArm, found: Mapping[str, Sequence[Finding]], keys: Sequence[str]) -> tuple[str, ...]:
-    """A line for each diagnostic that warns in the arm, with the numbers of its first such run."""
-    told = []
-    for key in keys:
-        warned = [(run, f) for run in arm.runs for f in found[run.run_id] if f.key == key and f.status == "warn"]
-        if warned:
-            run, finding = warned[0]
-            words = (finding.sentence or f"{finding.model}: {finding.title} {finding.shown}").rstrip(".")
-            seeds = ", ".join(str(other.seed) for other, _ in warned)
-            told.append(f"{words} (seed {run.seed}; warns in seeds {seeds}). {finding.advice}")
-    return tuple(told)
+def _tell_finding(finding: Finding) -> str:
+    return (finding.sentence or f"{finding.model}: {finding.title} {finding.shown}").rstrip(".")
+
+
+def _tell_warned(known: Sequence[_Warned]) -> tuple[str, str, str]:
+    """The arms that always warn, those that sometimes do, and the first warning."""
+    always = [one.title for one in known if one.is_always]
+    others = [one.title for one in known if not one.is_always]
+    if not others and len(known) > 1:
+        every = f"all {len(known)} arms"
+    elif len(others) < len(known) / _FEW:
+        every = f"all {len(known)} arms but {', '.join(others)}"
+    else:
+        every = ", ".join(always)
+    some = ", ".join(one.text for one in known if 0 < one.n_warned < one.n_known)
+    return every or MISSING, some or MISSING, next(one.example for one in known if one.n_warned)
 
 
 def _list_sampled(results: Sequence[ModelResult]) -> list[int]:

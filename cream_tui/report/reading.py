@@ -28,8 +28,9 @@ class ReportData:
 
     Attributes:
         studies: Those that were named; their runs are among ``runs``.
-        arms: Runs that differ only in the seed, in the order of the study's matrix.
+        arms: Runs that differ only in the seed: the baseline, then the others in the order of the study's matrix.
         missing: What the studies ask for and no run has begun.
+        lacking_baseline: The arm that a study compares with, where it has no run yet.
         results: By run id.
         purposes: What each method is, by its name, where it is a shipped one.
     """
@@ -38,6 +39,7 @@ class ReportData:
     runs: tuple[RunRow, ...]
     arms: tuple[SeedArm, ...]
     missing: tuple[StudyArm, ...]
+    lacking_baseline: str | None
     results: Mapping[str, Sequence[ModelResult]]
     counts: Counts
     stage_costs: tuple[StageCost, ...]
@@ -50,14 +52,15 @@ class ReportData:
         return max((model.index for models in self.results.values() for model in models), default=0)
 
 
-def read_report_data(c: sqlite3.Connection, references: Sequence[str]) -> ReportData:
+def read_report_data(c: sqlite3.Connection, references: Sequence[str], *, baseline: str | None = None) -> ReportData:
     """What these studies and runs have.
 
     Raises:
         RunNotFoundError: A name is none of a study or a run, or none of the named studies has a run.
+        UsageProblem: No arm is the baseline.
     """
     with snapshot(c):
-        compared = read_compared_arms(c, references)
+        compared = read_compared_arms(c, references, baseline=baseline)
         if not compared.arms:
             names = ", ".join(study.name for study in compared.studies)
             raise RunNotFoundError(f"{names}: no run has begun yet", hint="cream-tui sweep starts them")
@@ -68,6 +71,7 @@ def read_report_data(c: sqlite3.Connection, references: Sequence[str]) -> Report
             runs=compared.runs,
             arms=compared.arms,
             missing=compared.missing,
+            lacking_baseline=compared.lacking_baseline,
             results={run_id: reader.read(c, run_id) for run_id in run_ids},
             counts=index_counts(read_tau_labels(c, run_ids)),
             stage_costs=tuple(read_stage_costs(c, run_ids)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cream_tui.cards.markdown import hide_places
@@ -78,14 +78,14 @@ def _build_subject(data: ReportData, command: str) -> list[Block]:
     blocks: list[Block] = [Paragraph(_tell_dates(data))]
     if data.studies:
         for study in data.studies:
-            text = encode_yaml(hide_places(_load(study.config_json)))
+            text = encode_yaml(hide_places(_shorten_study(_load(study.config_json))))
             title = f"The study file; run it again with: cream-tui sweep {study.name}.yaml"
             blocks.append(Fold(title, (Code(text, "yaml"),)))
     else:
         blocks.append(
             Paragraph(
-                "Each run can be repeated with cream-tui run CONFIG.yaml --seed SEED, where CONFIG.yaml is its "
-                "configuration at the end of this page."
+                "Each run can be repeated with cream-tui run CONFIG.yaml --seed SEED, where CONFIG.yaml is the "
+                "configuration at the end of this page with the settings in which its arm differs."
             )
         )
     blocks.append(
@@ -102,6 +102,17 @@ def _build_subject(data: ReportData, command: str) -> list[Block]:
     blocks.append(Fold("Versions and hardware", (_build_version_table(data),)))
     blocks.append(Paragraph(f"This report: {command}"))
     return blocks
+
+
+def _shorten_study(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The study file as a person writes it: without what is empty, and a method that sets nothing as its name."""
+    kept = {key: value for key, value in config.items() if value not in (None, {})}
+    methods = kept.get("methods")
+    if isinstance(methods, list):
+        kept["methods"] = [
+            method["name"] if isinstance(method, dict) and not method.get("set") else method for method in methods
+        ]
+    return kept
 
 
 def _tell_dates(data: ReportData) -> str:
@@ -136,13 +147,17 @@ def _list_methods(runs: Iterable[RunRow]) -> list[str]:
 
 
 def _tell_failures(data: ReportData) -> list[str]:
-    titles = {run.run_id: arm.title for arm in data.arms for run in arm.runs}
+    """What is not done and why, one line for all seeds of an arm that ended alike."""
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for arm in data.arms:
+        for run in arm.runs:
+            if run.state != "done":
+                error = (run.error or "").strip()
+                reason = f": {hide_folders(error.splitlines()[0])}" if error else ""
+                seeds.setdefault((arm.title, run.state, reason), []).append(run.seed)
     return [
-        f"{titles[run.run_id]}, seed {run.seed}: {run.state}"
-        + (f": {hide_folders(run.error.strip().splitlines()[0])}" if run.error and run.error.strip() else "")
-        + ". What it has is in the figures and tables as far as it goes."
-        for run in data.runs
-        if run.state != "done"
+        f"{title}, {_name_seeds(own)}: {state}{reason}. Figures and tables go as far as it came."
+        for (title, state, reason), own in seeds.items()
     ]
 
 
@@ -156,30 +171,27 @@ def _tell_missing(data: ReportData) -> list[str]:
         arms.setdefault((tuple(own), error), []).append(arm)
     told = []
     for (missed, error), titles in arms.items():
-        seed = "seed" if len(missed) == 1 else "seeds"
         has = "has" if len(missed) == len(titles) == 1 else "have"
         reason = f": {hide_folders(error)}" if error else ""
-        told.append(f"{', '.join(titles)}, {seed} {format_seeds(missed)}: {has} no run{reason}.")
+        told.append(f"{', '.join(titles)}, {_name_seeds(missed)}: {has} no run{reason}.")
     return told
 
 
+def _name_seeds(seeds: Sequence[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {format_seeds(seeds)}"
+
+
 def _build_run_table(data: ReportData) -> Table:
-    rows = [
-        (
-            run.name,
-            run.run_id,
-            str(run.seed),
-            run.state,
-            _format_moment(run.started_at),
-            format_duration(data.run_costs[run.run_id].wall_s),
-            run.config_digest[:12],
+    rows = []
+    for arm in data.arms:
+        began = [run.started_at for run in arm.runs if run.started_at is not None]
+        ended = [run.finished_at for run in arm.runs if run.finished_at is not None]
+        ids = ", ".join(f"{run.seed}: {run.run_id}" for run in arm.runs)
+        rows.append(
+            (arm.title, ids, _format_moment(min(began, default=None)), _format_moment(max(ended, default=None)))
         )
-        for run in data.runs
-    ]
-    titles = ("run", "id", "seed", "state", "began", "took", "digest of its settings")
-    return Table(
-        titles, tuple(rows), "The runs; a run that took stages over from others took less time for it.", 2, is_text=True
-    )
+    titles = ("arm", "ids of its runs by seed", "first began", "last ended")
+    return Table(titles, tuple(rows), "The runs in their store.", is_text=True)
 
 
 def _build_version_table(data: ReportData) -> Table:
@@ -265,22 +277,23 @@ def _build_arm_costs(data: ReportData) -> Table:
 
 
 def _build_config_section(data: ReportData) -> Section:
-    """In what the arms differ, then each configuration in full."""
-    configs = [_get_config(arm) for arm in data.arms]
-    differences = find_differences(configs)
+    """The first arm's configuration in full, and in what each other arm differs from it."""
+    base, *others = [_get_config(arm) for arm in data.arms]
+    title = data.arms[0].title
     blocks: list[Block] = []
-    if len(configs) < 2:
-        pass
-    elif differences:
-        rows = [(key, *map(format_setting, values)) for key, values in differences.items()]
-        titles = ("setting", *(arm.title for arm in data.arms))
-        caption = "Settings in which the arms differ, the seed aside; null: the arm has no such setting."
-        blocks.append(Table(titles, tuple(rows), caption, is_text=True))
-    else:
+    if others and find_differences([base, *others]):
+        rows = [(arm.title, _list_differences(base, config)) for arm, config in zip(data.arms[1:], others, strict=True)]
+        caption = f"Settings in which each arm differs from {title}, the seed aside; null: it has no such setting."
+        blocks.append(Table(("arm", f"differs from {title} in"), tuple(rows), caption, is_text=True))
+    elif others:
         blocks.append(Paragraph("The settings of all arms are the same, the seed aside."))
-    for arm, config in zip(data.arms, configs, strict=True):
-        blocks.append(Fold(f"Configuration of {arm.title}", (Code(encode_yaml(config), "yaml"),)))
+    blocks.append(Fold(f"Configuration of {title} in full", (Code(encode_yaml(base), "yaml"),)))
     return Section("configurations", "Configurations", tuple(blocks))
+
+
+def _list_differences(base: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    differences = find_differences([base, config])
+    return "; ".join(f"{key} = {format_setting(own)}" for key, (_, own) in differences.items()) or "nothing"
 
 
 def _get_config(arm: SeedArm) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
+from cream_tui.output import measure
 from cream_tui.shell.span_updates import SpanCompositor
 from cream_tui.text import make_visible
+from cream_tui.views.columns import cut_middle
 from cream_tui.widgets.key_line import KeyLine
 from db.errors import StoreError
 
@@ -35,14 +37,17 @@ Data = TypeVar("Data")
 
 WIDE = 100
 NARROW = 60
-# Key, mode, title, and the width from which on the title is written where another mode is in front: the tabs.
+_LEAST_NAME = 16
+_PALE = "$foreground 70%"
+# Key, mode and title of each tab.
 TABS = (
-    ("1", "runs", "Runs", NARROW),
-    ("2", "run", "Run", NARROW),
-    ("3", "pairs", "Pairs", NARROW),
-    ("4", "compare", "Compare", NARROW),
-    ("5", "launch", "Launch", NARROW),
-    ("6", "health", "Health", WIDE),
+    ("1", "runs", "Runs"),
+    ("2", "run", "Run"),
+    ("3", "pairs", "Pairs"),
+    ("4", "compare", "Compare"),
+    ("5", "launch", "Launch"),
+    ("6", "health", "Health"),
+    ("7", "study", "Study"),
 )
 
 
@@ -82,36 +87,41 @@ class TopBar(Static):
     def render(self) -> Content:
         """The line, as wide as it may be."""
         width = self.size.width
+        is_wide = width >= WIDE
         tabs = [
-            (f" {word} ", "$background on $primary bold" if mode == self._mode else "$foreground 70%")
-            for mode, word in self._list_words()
+            (text, "$background on $primary bold" if mode == self._mode else _PALE) for mode, text in self._list_tabs()
         ]
-        gap = "  " if width >= WIDE else " "
-        left = Content.assemble(("cream", "$primary bold"), " ", *tabs, gap, (self._title, "bold"))
-        facts = Content.styled(self._facts, "$foreground 70%") if self._facts else Content("")
-        room = width - facts.cell_length - 1
-        if left.cell_length + 2 > room:
-            if width < WIDE:
-                return left.truncate(width, ellipsis=True)
-            return Content.assemble(left.truncate(max(0, room - 1), ellipsis=True), "  ", facts)
-        return Content.assemble(left, " " * (room - left.cell_length), facts)
+        brand = Content.styled("cream ", "$primary bold") if is_wide else Content("")
+        head = Content.assemble(brand, *tabs, "  " if is_wide else " ")
+        left = Content.assemble(head, (self._title, "bold"))
+        facts = self._facts
+        if left.cell_length + measure(facts) + 3 <= width:
+            return Content.assemble(left, " " * (width - left.cell_length - measure(facts) - 1), (facts, _PALE))
+        if is_wide:
+            facts = cut_middle(facts, max(width // 4, width - left.cell_length - 3))
+            left = left.truncate(width - measure(facts) - 2, ellipsis=True)
+            return Content.assemble(left, "  ", (facts, _PALE))
+        name, gap, rest = self._title.partition("  ")  # the end of a name tells it from others
+        name = cut_middle(name, max(_LEAST_NAME, width - head.cell_length - measure(gap + rest)))
+        return Content.assemble(head, (f"{name}{gap}{rest}", "bold")).truncate(width, ellipsis=True)
 
     def on_click(self, event: Any) -> None:
         """A click on a tab opens it."""
-        at = len("cream ")
-        for mode, word in self._list_words():
-            length = len(word) + 2
-            if at <= event.x < at + length:
+        at = len("cream ") if self.size.width >= WIDE else 0
+        for mode, text in self._list_tabs():
+            if at <= event.x < at + len(text):
                 self.app.run_worker(cast("CreamApp", self.app).show_mode(mode))
                 return
-            at += length
+            at += len(text)
 
-    def _list_words(self) -> list[tuple[str, str]]:
-        """Each mode with the word of its tab."""
-        return [
-            (mode, f"{key} {name}" if self.size.width >= least or mode == self._mode else key)
-            for key, mode, name, least in TABS
-        ]
+    def _list_tabs(self) -> list[tuple[str, str]]:
+        """Each mode with the text of its tab: closer together where the screen is narrow, without titles where tiny."""
+        tabs = []
+        for key, mode, title in TABS:
+            is_front = mode == self._mode
+            word = f"{key} {title}" if is_front or self.size.width >= NARROW else key
+            tabs.append((mode, f" {word} " if is_front or self.size.width >= WIDE else f" {word}"))
+        return tabs
 
 
 class StatusLine(Static):

@@ -16,7 +16,7 @@ from cream_tui.readers.run_records import RunRecord
 from cream_tui.screens import study_actions
 from cream_tui.screens.dialogs import NOTE_HINT, AskText, Choose, Confirm
 from cream_tui.shell.actions import Outcome
-from cream_tui.targets import CompareTarget, LaunchTarget, RunTarget
+from cream_tui.targets import CompareTarget, LaunchTarget, RunTarget, StudyTarget
 from cream_tui.views.run_columns import COLUMNS
 from cream_tui.views.run_edits import Edit
 from cream_tui.views.runs import parse_tag_change, split_list
@@ -35,6 +35,7 @@ _FILTERS = (
     ("runs of today", "age<1d"),
 )
 _LIVE = ("running", "queued")
+NO_RUN = "that is for one run: enter unfolds a study, an arm or a group"
 _RESUMABLE = ("stopped", "failed", "stale")
 
 
@@ -120,6 +121,7 @@ def fork(screen: RunsScreen) -> None:
     """Ask at which model, then open the form with the fork's settings."""
     record = screen.under_cursor
     if record is None:
+        screen.cream.tell(NO_RUN)
         return
     run = record.run
 
@@ -174,7 +176,10 @@ def list_names(screen: RunsScreen) -> list[str]:
 
 
 def compare(screen: RunsScreen) -> None:
-    """Compare the selected runs, or those of the study or arm under the cursor; of one alone with the baseline."""
+    """Compare the selected runs, or those of the arm under the cursor; one alone with the baseline; a study's arms."""
+    if screen.study is not None:
+        screen.cream.go_to(StudyTarget(screen.study.study.study_id))
+        return
     runs = list(screen.chosen)
     baseline = screen.list.baseline
     if len(runs) == 1 and baseline is not None and baseline.run.run_id != runs[0].run.run_id:
@@ -190,6 +195,7 @@ def pin(screen: RunsScreen) -> None:
     """Make the run under the cursor the baseline, or leave the store without one."""
     record = screen.under_cursor
     if record is None:
+        screen.cream.tell(NO_RUN)
         return
     before = screen.list.baseline_id
     after = None if record.run.run_id == before else record.run.run_id

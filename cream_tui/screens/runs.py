@@ -26,7 +26,7 @@ from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.stores import format_command
 from cream_tui.targets import LaunchTarget, RunsTarget, RunTarget, Target
 from cream_tui.views.run_columns import COLUMNS, LEGEND, build_cells
-from cream_tui.views.run_rows import Row, RunRow, StudyLine
+from cream_tui.views.run_rows import ArmRow, Row, RunRow, StudyLine
 from cream_tui.views.runs import RunList
 from cream_tui.widgets.filter_bar import FilterBar
 from cream_tui.widgets.row_table import RowTable
@@ -282,9 +282,12 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         self.table.focus()
 
     def on_row_table_moved(self, event: RowTable.Moved) -> None:
-        """Another run is looked at."""
-        if isinstance(self.table.cursor_row, RunRow):
+        """Another run or study is looked at."""
+        row = self.row
+        if isinstance(row, RunRow):
             self.cream.current_run_id = event.key
+        elif isinstance(row, (StudyLine, ArmRow)):
+            self.cream.current_study_id = row.study_id
         self.close_up.look_at(self.table.cursor_row, self.list.baseline_id)
 
     def on_row_table_chosen(self) -> None:
@@ -347,6 +350,8 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         """Write a run that begins with the settings of this one."""
         if self.under_cursor is not None:
             self.cream.go_to(LaunchTarget(source_run_id=self.under_cursor.run.run_id))
+        else:
+            self.cream.tell(run_actions.NO_RUN)
 
     def action_sweep(self) -> None:
         """Choose a study to start."""

@@ -65,10 +65,12 @@ def delete(app: CreamApp, study: StudyRecord) -> None:
 
 def list_study_choices() -> list[tuple[str, str]]:
     """Studies to start, as choices: the shipped ones, the files of the current folder, any other file."""
-    shipped = [(name, f"{name}  study, shipped") for name in _list_shipped()]
-    files = [(str(path), f"{path}  study, a file here") for path in _list_study_files(Path())]
-    choices = [*shipped, *files, (_ANOTHER, "another file …  study")]
-    return [(f"{_STUDY}{value}", text) for value, text in choices]
+    from engine.config.shipped import list_shipped, read_purpose
+
+    shipped = [(name, f"study {name}   {read_purpose(path)}") for name, path in list_shipped("sweeps").items()]
+    files = [(str(path), f"study {path}   a file here") for path in _list_study_files(Path())]
+    choices = [*shipped, *files, (_ANOTHER, "study of another file …")]
+    return [(f"{_STUDY}{value}", text.rstrip()) for value, text in choices]
 
 
 def choose_study(app: CreamApp) -> None:
@@ -103,14 +105,10 @@ def open_choice(app: CreamApp, choice: str) -> bool:
 
 def list_study_palette(app: CreamApp) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     """What the palette offers beside the keys: the shipped studies to start."""
-    for name in _list_shipped():
-        yield f"New study {name}", "Shows its plan first", partial(open_choice, app, f"{_STUDY}{name}")
-
-
-def _list_shipped() -> list[str]:
     from engine.config.shipped import list_shipped
 
-    return list(list_shipped("sweeps"))
+    for name in list_shipped("sweeps"):
+        yield f"New study {name}", "Shows its plan first", partial(open_choice, app, f"{_STUDY}{name}")
 
 
 def _list_study_files(folder: Path) -> list[Path]:

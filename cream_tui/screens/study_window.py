@@ -37,6 +37,7 @@ _KEYS = (("enter", "start"), ("- +", "at once"), ("y", "copy"), ("ctrl+t", "plan
 class StudyWindow(Dialog[None]):
     """Shows what a study would do; enter starts it."""
 
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-tall")]  # noqa: RUF012 - Textual's own
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "leave", "Leave"),
         Binding("enter,ctrl+s", "start", "Start"),
@@ -62,7 +63,7 @@ class StudyWindow(Dialog[None]):
     def compose(self) -> ComposeResult:
         """Plan, command, keys."""
         with Vertical(classes="dialog-box study-box"):
-            yield Static(Content.styled(f"Study {make_visible(self._study)}", "bold"))
+            yield Static(Content.styled(f"Study {make_visible(self._study)}", "bold"), id="study-title")
             with VerticalScroll(can_focus=False):
                 yield Static(id="study-plan", classes="dialog-detail")
             yield Static(id="study-command")
@@ -142,7 +143,18 @@ class StudyWindow(Dialog[None]):
         self._is_planning = False
         self.plan, self.problem = (None, found) if isinstance(found, (CreamError, StoreError)) else (found, None)
         if self.is_mounted:
+            self._tell_purpose()
             self._draw()
+
+    def _tell_purpose(self) -> None:
+        """What the study is for, as the first comment of its file says."""
+        from engine.config.shipped import read_purpose
+        from engine.config.study import find_study_file
+
+        purpose = "" if self.plan is None else read_purpose(find_study_file(self._study))
+        title = Content.styled(f"Study {make_visible(self._study)}", "bold")
+        detail = Content.styled(f"\n{make_visible(purpose)}", "$foreground 80%") if purpose else Content("")
+        self.query_one("#study-title", Static).update(Content.assemble(title, detail))
 
     def _draw(self, words: str = "") -> None:
         if self.problem is not None and not words:
@@ -166,13 +178,13 @@ class StudyWindow(Dialog[None]):
 
 
 def lay_out_plan(plan: StudyPlan, width: int) -> list[Content]:
-    """Headline, a line for each arm, what it costs, what is new to the stored study of its name."""
+    """Headline, what it costs, what is new to the stored study of its name, a line for each arm."""
     table = lay_out_table(PLAN_COLUMNS, build_plan_rows(plan), width=width)
     arms = [Content.assemble(*((cell.text, _STYLES.get(cell.style, "")) for cell in line)) for line in table]
     facts = [Content.assemble((f"{name:<8}", "$foreground 60%"), make_visible(text)) for name, text in list_facts(plan)]
     changes = [Content.styled(make_visible(line), "$warning") for line in tell_changes(plan)]
     headline = Content.styled(make_visible(describe_headline(plan)), "bold")
-    return [headline, Content(""), *arms, Content(""), *facts, *changes]
+    return [headline, *facts, *changes, Content(""), *arms]
 
 
 def _plan(root: Path, name: str, jobs: int | None) -> StudyPlan:

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from cream_tui.targets import HealthTarget, PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.targets import HealthTarget, PairsTarget, RunsTarget, RunTarget, StudyTarget, Target
 from db.errors import StoreError
 from db.reading import fetch_rows, open_reader
 
@@ -42,8 +42,10 @@ def write_view(root: Path, view: Mapping[str, Any]) -> None:
 
 def restore_target(root: Path, view: Mapping[str, Any]) -> Target:
     """Where the person was; the list of runs where that is gone."""
-    run_id = view.get("run_id")
-    if isinstance(run_id, str) and _has_run(root, run_id):
+    run_id, study_id = view.get("run_id"), view.get("study_id")
+    if view.get("mode") == "study" and isinstance(study_id, str) and _has(root, "study", study_id):
+        return StudyTarget(study_id)
+    if isinstance(run_id, str) and _has(root, "run", run_id):
         match view.get("mode"):
             case "run":
                 return RunTarget(run_id)
@@ -67,10 +69,10 @@ def write_settings(settings: Mapping[str, Any]) -> None:
         _write(folder / SETTINGS_FILE, settings)
 
 
-def _has_run(root: Path, run_id: str) -> bool:
+def _has(root: Path, table: str, row_id: str) -> bool:
     try:
         with closing(open_reader(root)) as connection:
-            return bool(fetch_rows(connection, "SELECT 1 FROM run WHERE run_id = ?", (run_id,)))
+            return bool(fetch_rows(connection, f"SELECT 1 FROM {table} WHERE {table}_id = ?", (row_id,)))
     except StoreError:
         return False
 

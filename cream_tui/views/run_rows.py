@@ -80,9 +80,14 @@ class StudyLine:
     is_selected: bool
 
     @property
+    def study_id(self) -> str:
+        """Of the study."""
+        return self.study.study.study_id
+
+    @property
     def key(self) -> str:
         """What tells it from all other rows."""
-        return key_study(self.study.study.study_id)
+        return key_study(self.study_id)
 
     @property
     def runs(self) -> tuple[RunRecord, ...]:

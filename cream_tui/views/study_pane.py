@@ -34,6 +34,7 @@ def build_study_pane(row: StudyLine, width: int, height: int) -> list[PaneLine]:
     study = row.study
     facts = [("size", tell_size(study)), ("at once", f"{study.study.jobs}")]
     facts += [("left", f"about {format_left(row.left_s)}")] if row.left_s is not None else []
+    facts += [("c", "curves, table and tests")] if row.runs else []
     counts = textwrap.wrap(tell_counts(study.states), width)
     lines = [_tell_state(study.state, row.fraction_done), *((Cell(text),) for text in counts), ()]
     lines += [(Cell(title.ljust(_TITLE_WIDTH), "dim"), Cell(text)) for title, text in facts]

@@ -99,6 +99,11 @@ def tell_changes(plan: StudyPlan) -> list[str]:
     if plan.stored is None:
         return []
     lines = []
+    before, now = plan.stored.baseline, plan.study.config.baseline
+    if before != now:
+        lines.append(f"baseline: {now or 'the first arm'} instead of {before or 'the first arm'}")
+    if plan.is_running and plan.jobs != plan.stored.jobs:
+        lines.append(f"at once: {format_quantity(plan.jobs, 'run')} instead of {plan.stored.jobs}")
     if plan.added:
         lines.append(f"added: {', '.join(plan.added)}")
     for arms, reason in ((plan.dropped, "no arm any more"), (plan.outdated, "files or the program have changed since")):

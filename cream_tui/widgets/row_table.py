@@ -123,6 +123,11 @@ class RowTable(ScrollView, can_focus=True):
         """The columns that fit now."""
         return [self._columns[place.index] for place in self._lay_out()]
 
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """Have these columns; followed by their rows."""
+        if tuple(columns) != self._columns:
+            self._columns, self._places = tuple(columns), (-1, [])
+
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Show these; the cursor stays on its row and, where rows came above it, in its line.
 

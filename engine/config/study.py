@@ -84,6 +84,10 @@ class StudyConfig(Section):
         BeforeValidator(_expand_seeds),
         Field(strict=False, description="a list of seeds, or {from: 0, count: 5}"),
     ] = (0,)
+    baseline: Annotated[
+        PlainText | None,
+        Field(max_length=200, description="the arm that all others are compared with, by its title; null: the first"),
+    ] = None
     set: Annotated[dict[str, Any], Field(description="settings of every run", default_factory=dict)]
     vary: Annotated[
         dict[str, Any],
@@ -267,7 +271,17 @@ def _build_arms(config: StudyConfig, source: str, folder: Path, overrides: Mappi
     configs = load_patched_configs(config.config, folder, patches)
     arms = [PlannedArm(title, made) for title, made in zip(titles, configs, strict=True)]
     _refuse_equal_arms(arms)
+    _check_baseline(config.baseline, list(dict.fromkeys(titles)))
     return tuple(arms)
+
+
+def _check_baseline(baseline: str | None, titles: Sequence[str]) -> None:
+    if baseline is not None and baseline not in titles:
+        nearest = find_nearest(baseline, titles)
+        guess = f"; did you mean {nearest}?" if nearest else ""
+        raise _Refused(
+            f"baseline {baseline}: no arm is called so{guess}", "baseline", f"There are {', '.join(titles)}."
+        )
 
 
 def _check_size(config: StudyConfig, varied: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from db.study_writes import (
     end_study,
     replace_arms,
     request_study_stop,
+    revise_study,
 )
 from db.study_writes import delete_study as delete_study_row
 from db.writes import request_stop
@@ -42,25 +43,26 @@ STOP_TIMEOUT_S = 60.0
 def start_study(root: Path, plan: StudyPlan) -> StudyRow:
     """Write the study, or bring the stored one of this name to its file, and start its runner where anything is left.
 
-    Runs of arms that are none any more stay in the store. A study that is running is returned as it is.
+    Runs of arms that are none any more stay in the store. A study that is running, or done, with the same arms takes
+    what else its file says; one that is running takes the new number of runs at once, too.
 
     Raises:
         ConfigError: it is running with other arms.
         StoreError: a run has its name; the store cannot be written.
         BackendError: its process does not start.
     """
-    stored = plan.stored
-    if stored is not None and stored.lease is not None and is_alive(stored.lease):
-        if plan.added or plan.dropped or plan.outdated:
-            raise ConfigError(
-                f"{stored.name} is running, and its file has changed: "
-                f"{len(plan.added)} arms are new, {len(plan.dropped)} are gone, {len(plan.outdated)} read other files",
-                hint=f"stop it first: cream-tui stop {shlex.quote(stored.name)}",
-            )
-        return stored
-    if stored is not None and plan.is_done and not (plan.added or plan.dropped or plan.outdated):
-        return stored
-    config_json = plan.study.config.model_dump_json()
+    stored, config_json = plan.stored, plan.study.config.model_dump_json()
+    if stored is not None and plan.is_running and plan.is_changed:
+        raise ConfigError(
+            f"{stored.name} is running, and its file has changed: "
+            f"{len(plan.added)} arms are new, {len(plan.dropped)} are gone, {len(plan.outdated)} read other files",
+            hint=f"stop it first: cream-tui stop {shlex.quote(stored.name)}",
+        )
+    if stored is not None and not plan.is_changed and (plan.is_running or plan.is_done):
+        jobs = plan.jobs if plan.is_running else stored.jobs
+        if (config_json, jobs) != (stored.config_json, stored.jobs):
+            revise_study(open_store(root), stored.study_id, config_json, jobs=jobs)
+        return _reread(root, stored.study_id)
     arms = [
         NewArm(
             arm=arm.arm.title,

@@ -34,6 +34,7 @@ from engine.runtime.capacity import count_slots
 from engine.runtime.intent import check_config, plan_stages
 from engine.runtime.lineage import Lineage
 from engine.runtime.preview import StageClock
+from engine.runtime.process import is_alive
 from engine.runtime.sampling_backend import resolve_backend
 
 
@@ -72,7 +73,7 @@ class StudyPlan:
         seconds: Expected computing time of what is left; None where no finished stage of the store is like any of it.
         n_unknown: Stages that are left and not in ``seconds``.
         is_base_known: Whether M0 is on this machine; else what the store has is not known.
-        jobs: How many runs work at once.
+        jobs: How many runs work at once; of a running study as many as do, unless a person asked for another number.
     """
 
     study: Study
@@ -88,6 +89,16 @@ class StudyPlan:
     n_unknown: int
     is_base_known: bool
     jobs: int
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the stored study has a live process."""
+        return _is_running(self.stored)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the stored study has other arms, or one that read other files."""
+        return bool(self.added or self.dropped or self.outdated)
 
     @property
     def is_done(self) -> bool:
@@ -129,7 +140,7 @@ def plan_study(root: Path, study: Study, *, jobs: int | None = None) -> StudyPla
     """Return what ``start_study`` would do; a store need not exist yet.
 
     Args:
-        jobs: how many runs may work at once; None for what the machine allows.
+        jobs: how many runs may work at once; None for what a running study has, else for what the machine allows.
 
     Raises:
         ConfigError, CheckpointError: a file or the model's folder cannot be read.
@@ -156,6 +167,8 @@ def plan_study(root: Path, study: Study, *, jobs: int | None = None) -> StudyPla
     left = [clock.estimate(spec) for key, spec in specs.items() if key not in done]
     known = [seconds for seconds in left if seconds is not None]
     digests = {compute_config_digest(arm.config) for arm in study.arms}
+    if jobs is None and stored.study is not None and _is_running(stored.study):
+        jobs = stored.study.jobs
     return StudyPlan(
         study=study,
         stored=stored.study,
@@ -180,6 +193,10 @@ def list_stage_keys(config: RunConfig) -> tuple[str, ...]:
         ConfigError, CheckpointError: a file or the model's folder cannot be read.
     """
     return tuple(spec.key for spec in _plan_run(config, _find_base(config)))
+
+
+def _is_running(study: StudyRow | None) -> bool:
+    return study is not None and study.lease is not None and is_alive(study.lease)
 
 
 def _plan_run(config: RunConfig, base: Base | None) -> list[StageSpec]:

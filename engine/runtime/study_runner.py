@@ -72,6 +72,9 @@ class StudyRunner:
         with closing(open_reader(self.root)) as reader:
             n_slots = count_slots(self.configs.values(), asked=self.study.jobs)
             while not self.lost.is_set():
+                study = read_study(reader, self.study.study_id)
+                if study is not None and study.jobs != self.study.jobs:
+                    self.study, n_slots = study, count_slots(self.configs.values(), asked=study.jobs)
                 arms, live = self._look(reader)
                 going = {arm.position for arm in arms if arm.run_id in live}
                 self.begun |= going

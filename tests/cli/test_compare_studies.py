@@ -32,6 +32,8 @@ def study_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             arms.append(NewArm(method, method, seed, name, "{}", run.run_id))
     arms.append(NewArm("oracle", "oracle", 0, "quick-oracle-0", "{}"))
     create_study(store, "quick", "{}", jobs=1, arms=arms)
+    for name, baseline in (("own", "cream"), ("early", "oracle")):
+        create_study(store, name, json.dumps({"name": name, "baseline": baseline}), jobs=1, arms=arms)
     create_study(store, "empty", "{}", jobs=1, arms=arms[-1:])
     recorder.record("alone", "random", accuracies=(0.5, 0.7, 0.7, 0.5))
     return root
@@ -84,6 +86,45 @@ def test_the_baseline_can_be_chosen(call: Callable, study_root: Path) -> None:
         assert (of_arms[1]["method"], of_arms[1]["seeds"]) == ("exact McNemar", [0])
     assert chosen["studies"] == ["quick"]
     assert chosen["missing"] == [{"arm": "oracle", "seed": 0, "error": None}]
+
+
+def test_the_baseline_of_a_study_is_that_of_its_file(call: Callable, study_root: Path) -> None:
+    """A stored study whose file names none has its first arm; one whose baseline has no run says so and has it, too."""
+
+    def compare(*words: str) -> tuple[list[str], str]:
+        called = call("compare", *words, "--json", "--store", str(study_root))
+        record = json.loads(called.stdout)
+        tests = [one for one in record["comparisons"] if one["family"] == "arms"]
+        assert {one["second"] for one in tests} == {record["arms"][0]["title"]}
+        assert record["runs"][0]["name"] in record["arms"][0]["runs"]
+        return [arm["title"] for arm in record["arms"]], called.stderr
+
+    assert compare("quick")[0] == ["srlm", "cream"]
+    assert compare("own")[0] == ["cream", "srlm"]
+    assert compare("own", "alone")[0] == ["cream", "srlm", "alone"]
+    assert compare("own", "--baseline", "srlm")[0] == ["srlm", "cream"]
+    arms, told = compare("early")
+    assert arms == ["srlm", "cream"]
+    assert "warning: the baseline oracle has no run yet: arms are compared with srlm" in told
+
+
+def test_show_has_a_row_for_each_arm(call: Callable, study_root: Path) -> None:
+    """Means and Student's intervals over two seeds of what was recorded; the arm without a run has none."""
+    where = ("--store", str(study_root))
+    shown = call("show", "quick", *where).stdout
+    rows = {words[0]: words[1:] for line in shown.splitlines() if (words := line.split())}
+    for method, last in LAST.items():
+        low, high = stats.t.interval(0.95, 1, sum(last) / 2, stats.sem(last))
+        interval = f"{100 * max(0.0, low):.1f}–{100 * min(1.0, high):.1f}"
+        assert rows[method][:-1] == ["2/2", "M3", "2", f"{50 * sum(last):.1f}", interval]
+    assert [rows[method][-1] for method in LAST] == ["▇█▁", "▇█▅"]  # of 8 levels from 37.5 to 80 %: 70 and 62.5
+    assert rows["oracle"] == ["0/1", "waiting", "–", "–"]
+    assert "Its runs: cream-tui ls --filter study=quick" in shown
+    record = json.loads(call("show", "quick", "--json", *where).stdout)
+    assert len(record["arms"]) == 5
+    by_arm = {arm["arm"]: arm for arm in record["by_arm"]}
+    assert by_arm["cream"]["models"]["M3"]["accuracy"] == pytest.approx(sum(LAST["cream"]) / 2)
+    assert [by_arm[name]["n_done"] for name in ("srlm", "cream", "oracle")] == [2, 2, 0]
 
 
 def test_a_study_and_its_run_are_not_counted_twice(call: Callable, study_root: Path) -> None:

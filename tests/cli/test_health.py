@@ -79,7 +79,11 @@ def test_json_holds_every_finding_and_the_early_warning(call: Callable, measured
     }  # fmt: skip
     early = found["early_warning"]
     assert (early["model"], early["origin"]) == ("M2", "fitted on the sandbox")
-    assert 0 <= early["probability"] <= 1 and early["features"] == {"last_step": 0.0, "is_first": 0.0, "first_push": 0.0}
+    assert 0 <= early["probability"] <= 1 and early["features"] == {
+        "last_step": 0.0,
+        "is_first": 0.0,
+        "first_push": 0.0,
+    }
     assert early["status"] == ("warn" if early["probability"] >= early["threshold"] else "ok")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from recording import DANGEROUS, Recorder
 
 from db.study_writes import NewArm, create_study, set_arm_error
@@ -104,6 +105,8 @@ def test_the_page_is_whole_and_needs_nothing_else(text: str, page: Page) -> None
     assert "://" not in text and "@import" not in text
     assert set(re.findall(r"url\(([^)]?)", text)) == {"#"}
     assert "default-src 'none'" in text
+    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):  # readable on dark paper, too
+        assert not re.findall(r"#[0-9a-f]{6}|<text(?![^>]*fill)", svg)
 
 
 def test_every_figure_says_how_many_and_which_interval(page: Page) -> None:
@@ -142,16 +145,34 @@ def test_what_failed_is_said_without_folders(text: str, page: Page) -> None:
         assert place not in text
 
 
-def test_the_settings_that_differ_and_all_settings_are_there(page: Page) -> None:
-    differences = page.find_table("Settings in which the arms differ")
-    assert differences["training.learning_rate"]["too-fast"] == "1000000000.0"
-    assert differences["method.name"] == {
-        "setting": "method.name",
-        "srlm": "srlm",
-        "cream": "cream",
-        "too-fast": "cream",
-    }
-    assert sum("beta: 2.0" in code for code in page.texts["pre"]) == 3
+def test_the_first_arm_has_its_settings_in_full_and_the_others_what_differs(page: Page) -> None:
+    differences = page.find_table("Settings in which each arm differs from srlm")
+    settings = {title: row["differs from srlm in"].split("; ") for title, row in differences.items()}
+    assert list(settings) == ["cream", "too-fast"]
+    assert "method.name = cream" in settings["cream"] and "method.name = cream" in settings["too-fast"]
+    assert set(settings["too-fast"]) - set(settings["cream"]) >= {"training.learning_rate = 1000000000.0"}
+    assert sum("beta: 2.0" in code for code in page.texts["pre"]) == 1
+
+
+def test_warnings_are_counted_by_arm(store: Path, page: Page, call: Callable) -> None:
+    """Against `health --json` of each run: in how many runs of an arm each diagnostic warns."""
+    statuses: dict[str, dict[str, list[str]]] = {}
+    for run in RUNS:
+        arm = run.partition("-seed")[0]
+        for finding in json.loads(call("health", run, "--json", "--store", str(store)).stdout)["findings"]:
+            if finding["status"] != "unknown":
+                statuses.setdefault(finding["title"], {}).setdefault(arm, []).append(finding["status"])
+    told = page.find_table("A run warns as soon as")
+    assert set(told) == {title for title, arms in statuses.items() if any("warn" in own for own in arms.values())}
+    for title, row in told.items():
+        known = {arm: (own.count("warn"), len(own)) for arm, own in statuses[title].items()}
+        every = [arm for arm, (n_warned, n_known) in known.items() if n_warned == n_known]
+        words = f"all {len(known)} arms" if len(every) == len(known) > 1 else ", ".join(every) or "–"
+        some = [f"{arm} ({n} of {of})" for arm, (n, of) in known.items() if 0 < n < of]
+        assert (row["warns in every run of"], row["in some runs of"]) == (words, ", ".join(some) or "–")
+    silent = {title for title in statuses if title not in told}
+    (sentence,) = [text for text in page.texts["p"] if text.startswith("Warns in no run: ")]
+    assert set(sentence.removeprefix("Warns in no run: ").rstrip(".").split("; ")) == silent
 
 
 def test_names_and_errors_are_foreign_text(recorder: Recorder, tmp_path: Path, call: Callable) -> None:
@@ -181,6 +202,10 @@ def test_markdown_has_its_figures_beside_it(store: Path, tmp_path: Path, call: C
     cell = page.find_table("Accuracy on held-out items")["srlm"]["M4"]
     assert cell.replace("[", "\\[").replace("]", "\\]") in text
     assert str(tmp_path) not in text
+    fewer = tmp_path / "fewer.md"
+    assert call("report", *RUNS[:2], *RUNS[3:5], "-o", str(fewer), "--store", str(store)).code == 0
+    for row in ("\n| srlm |", "\n| cream |"):  # arms have rows, seeds have none
+        assert text.count(row) == fewer.read_text().count(row) > 10
 
 
 def test_what_cannot_be_computed_is_said(recorder: Recorder, tmp_path: Path, call: Callable) -> None:
@@ -213,7 +238,10 @@ def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp
     parts.append(NewArm("oracle", "oracle", 0, "small-oracle-0", "{}"))
     for method in ("vote", "random"):
         parts += [NewArm(method, method, seed, f"small-{method}-{seed}", "{}") for seed in (0, 1, 2)]
-    config = json.dumps({"name": "small", "config": "/home/somebody/run.yaml", "methods": ["srlm", "cream", "oracle"]})
+    methods: list[dict[str, object]] = [{"name": "srlm", "set": {}}, {"name": "cream", "set": {"x": 1}}]
+    config = json.dumps(
+        {"name": "small", "config": "/home/somebody/run.yaml", "methods": methods, "vary": {}, "baseline": "oracle"}
+    )
     study_id = create_study(recorder.store, "small", config, jobs=1, arms=parts)
     set_arm_error(recorder.store, study_id, 4, "no such file: /home/somebody/data/set.jsonl")
     target = tmp_path / "small.html"
@@ -228,11 +256,23 @@ def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp
     assert page.find_table("As the shipped files say")["srlm"]["what it is"].startswith(
         "Self-rewarding by the implicit"
     )
-    assert "/home/somebody" not in text and "config: run.yaml" in page.texts["pre"][0]
-    ((_, (_, *rows)),) = [table for table in page.tables if table[0].startswith("Accuracy in %")]
-    cells = {(row[0], row[1]): row[3] for row in rows}
-    assert cells["srlm", "M3"].startswith("45.0 [") and cells["cream", "M3"].startswith("65.0 [")
-    assert (cells["all", "M2"].split()[0], "↓" in cells["srlm", "M3"]) == ("80.0", True)
+    assert "/home/somebody" not in text
+    assert yaml.safe_load(page.texts["pre"][0]) == {
+        "name": "small",
+        "config": "run.yaml",
+        "methods": ["srlm", methods[1]],
+        "baseline": "oracle",
+    }
+    cells = page.find_table("Accuracy in %")
+    assert cells["srlm"]["M3"].startswith("45.0 [") and cells["cream"]["M3"].startswith("65.0 [")
+    assert (cells["all"]["M2"].split()[0], "↓" in cells["srlm"]["M3"]) == ("80.0", True)
+    assert "Arms are compared with the first one, srlm, since the baseline oracle has no run yet." in page.texts["p"]
+    words = ("--baseline", "cream", "-o", str(target), "--store", str(recorder.store.paths.root))
+    assert call("report", "small", *words).code == 0
+    page = Page(target.read_text(encoding="utf-8"))
+    assert list(page.find_table("The arms.")) == ["cream", "srlm"]
+    assert "Arms are compared with the first one, cream." in page.texts["p"]
+    assert "This report: cream-tui report small --baseline cream -o small.html" in page.texts["p"]
 
 
 @pytest.mark.parametrize(
@@ -242,6 +282,7 @@ def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp
         (("srlm-seed0", "-o", "r.pdf"), "a report is HTML or Markdown"),
         (("srlm-seed0", "-o", "nowhere/r.html"), "there is no folder nowhere"),
         (("srml-seed0", "-o", "r.html"), "no run 'srml-seed0' in the store"),
+        (("srlm-seed0", "-o", "r.html", "--baseline", "cream"), "--baseline cream: no arm is called so"),
     ],
 )
 def test_wrong_words_get_one_message(words: tuple[str, ...], message: str, store: Path, call: Callable) -> None:

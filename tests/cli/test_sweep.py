@@ -124,7 +124,10 @@ def test_commands_take_a_study(tmp_path: Path, study_file: Path, call: Callable[
     assert {run["study"] for run in json.loads(call("ls", "--json", *at).stdout)} == {"wide"}
     shown = call("show", "wide", *at).stdout
     assert study.study_id in shown
-    assert shown.count("wide-") == 50
+    assert [line.split()[:2] for line in shown.splitlines() if "10/10" in line] == [
+        [method, "10/10"] for method in ("srlm", "cream", "oracle", "random", "smoothing")
+    ]
+    assert call("ls", "--filter", "study=wide", *at).stdout.count("wide-") == 50
     assert json.loads(call("show", study.study_id, "--json", *at).stdout)["state"] == "done"
     assert "wide is done already" in call("resume", "wide", *at).stderr
     assert call("stop", "wide", *at).stderr == "wide is done already\n"
@@ -168,6 +171,52 @@ def test_a_dry_run_tells_what_the_file_has_changed_and_a_printed_command_can_be_
     assert "added: vote seed 0\nno arm any more: random seed 0; kept as runs: a > b-random-s0\n" in told
 
 
+def test_runs_that_are_not_done_are_named(tmp_path: Path, study_file: Path, call: Callable[..., Any]) -> None:
+    root = tmp_path / "store"
+    study = record_done(root, study_file)
+    with closing(sqlite3.connect(root / "cream.db")) as c:
+        c.execute("UPDATE run SET state = 'stopped' WHERE name LIKE 'wide-cream-%' AND seed > 1")
+        c.execute("UPDATE study_arm SET run_id = NULL WHERE position = 0")
+        c.commit()
+    set_arm_error(open_store(root), study.study_id, 0, "no such file")
+    shown = call("show", "wide", "--store", str(root))
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert ["srlm", "9/10", "failed"] in [line[:3] for line in lines]
+    assert ["cream", "2/10", "stopped"] in [line[:3] for line in lines]
+    names = ", ".join(f"wide-cream-s{seed}" for seed in range(2, 8))
+    assert f"stopped: {names} and 2 more" in " ".join(shown.stdout.split())
+    assert "error: srlm seed 0: no such file" in shown.stderr
+
+
+def test_a_baseline_alone_changes_what_is_stored_and_no_run(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any]
+) -> None:
+    """The stored study is of a time before the key; later the file names an arm, then none again."""
+    root = tmp_path / "store"
+    before = record_done(root, study_file)
+    with closing(sqlite3.connect(root / "cream.db")) as c:
+        c.execute("UPDATE study SET config_json = json_remove(config_json, '$.baseline')")
+        c.commit()
+
+    def sweep(*words: str) -> tuple[str, StudyRow]:
+        called = call("sweep", str(study_file), "--store", str(root), *words)
+        assert called.code == 0, called.stderr
+        with closing(open_reader(root)) as c:
+            assert c.execute("SELECT count(*) FROM run").fetchone()[0] == 50
+            return called.stderr, find_study(c, "wide")
+
+    assert "baseline: " not in sweep()[0]
+    study_file.write_text(f"{STUDY}baseline: cream\n")
+    told, dry = sweep("--dry-run")
+    assert "baseline: cream instead of the first arm\n" in told and dry.baseline is None
+    told, after = sweep()
+    assert "baseline: cream instead of the first arm\n" in told
+    assert (after.study_id, after.jobs, after.finished_at) == (before.study_id, before.jobs, before.finished_at)
+    assert after.baseline == "cream"
+    study_file.write_text(STUDY)
+    assert sweep()[1].baseline is None
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "part"),
     [
@@ -179,6 +228,7 @@ def test_a_dry_run_tells_what_the_file_has_changed_and_a_printed_command_can_be_
         (("", ""), ("--jobs", "0"), "--jobs 0: is no whole number above 0"),
         (("", ""), ("--config", "sandbx"), "no configuration sandbx"),
         (("srlm,", "reward-model,"), (), "reward-model: "),
+        (("iterations: 2}", "iterations: 2}\nbaseline: crem"), (), "baseline crem: no arm is called so; did you mean"),
     ],
 )
 def test_bad_input_is_one_message_before_anything_starts(

@@ -30,7 +30,7 @@ from engine.runtime.study_runner import find_unlinked_run
 STUDY = "name: small\nconfig: sandbox\nmethods: [srlm, cream]\nseeds: [0, 1]\n"
 
 
-def plan(root: Path, text: str, *, jobs: int) -> StudyPlan:
+def plan(root: Path, text: str, *, jobs: int | None) -> StudyPlan:
     file = root.parent / "study.yaml"
     file.write_text(text)
     return plan_study(root, load_study(str(file), overrides=SMALL), jobs=jobs)
@@ -174,6 +174,22 @@ def test_no_run_starts_where_another_has_the_only_slot(root: Path, monkeypatch: 
     wait_until(lambda: look(root, study)[1][0].run_id is not None)
     stop_study(root, study)
     assert [arm.state for arm in look(root, study)[1]] == ["stopped", None]
+    wait_until(lambda: not find_processes(root))
+
+
+def test_a_study_that_runs_takes_another_number_of_runs_at_once(root: Path) -> None:
+    """One at a time, then two: the second begins while the first works. Asked without a number it stays at two."""
+    text = STUDY.replace("[0, 1]", "[0]")
+    study = start_study(root, plan(root, text, jobs=1))
+    wait_until(lambda: look(root, study)[1][0].state == "running")
+    time.sleep(0.5)
+    assert look(root, study)[1][1].run_id is None
+    more = start_study(root, plan(root, text, jobs=2))
+    assert (more.study_id, more.jobs) == (study.study_id, 2)
+    wait_until(lambda: look(root, study)[1][1].run_id is not None)
+    assert look(root, study)[1][0].state == "running"
+    assert plan(root, text, jobs=None).jobs == 2
+    stop_study(root, study)
     wait_until(lambda: not find_processes(root))
 
 

@@ -26,7 +26,16 @@ from textual.widgets import Input
 from cream_tui.app import CreamApp
 from cream_tui.screens.launch import DEBOUNCE_S
 from cream_tui.shell.saving import draw_picture
-from cream_tui.targets import CompareTarget, HealthTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.targets import (
+    CompareTarget,
+    HealthTarget,
+    LaunchTarget,
+    PairsTarget,
+    RunsTarget,
+    RunTarget,
+    StudyTarget,
+    Target,
+)
 from cream_tui.views import launch_reader
 from cream_tui.views.launch_checks import Machine
 from engine.runtime import preview
@@ -74,6 +83,10 @@ def health(name: str, key: str | None = None) -> Callable[[dict[str, str]], Targ
     return lambda ids: HealthTarget(ids[name], key)
 
 
+def study(_: dict[str, str]) -> Target:
+    return StudyTarget("id-reviewers")
+
+
 ARMS = ("srlm-seed0", "cream-seed0")
 ALL = ("srlm-seed0", "srlm-seed1", "srlm-seed2", "cream-seed0", "cream-seed1", "cream-seed2")
 VIEWS = (
@@ -83,7 +96,7 @@ VIEWS = (
     View("runs-contrast-narrow", runs, NARROW, theme="cream-contrast"),
     View("runs-terminal-colours", runs, theme="ansi-dark"),
     View("runs-selected", runs, keys=("j", "space", "j", "space")),
-    View("runs-study", runs, keys=("home", "down", "enter", "down", "enter"), has_study=True, document="study"),
+    View("runs-study", runs, keys=("home", "down", "enter", "down", "enter"), has_study=True, document="runs-study"),
     View("help", runs, keys=("question_mark",)),
     View("run", run("cream-seed0"), document="run"),
     View("run-narrow", run("cream-seed0"), NARROW),
@@ -109,6 +122,8 @@ VIEWS = (
     View("compare-answers", compare(*ARMS), keys=("d",)),
     View("health", health("cream-seed2", "accuracy_from_previous"), document="health"),
     View("health-narrow", health("cream-seed2"), NARROW),
+    View("study", study, keys=("down",), has_study=True, document="study"),
+    View("study-narrow", study, NARROW, keys=("down",), has_study=True),
     View("launch", launch("cream-seed0"), document="launch"),
     View("launch-narrow", launch("cream-seed0"), NARROW),
     View("launch-fork", launch("cream-seed0", "M2")),

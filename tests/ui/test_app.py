@@ -24,7 +24,7 @@ from cream_tui.shell.key_list import list_keys, list_keys_of
 from cream_tui.shell.themes import DARK, LIGHT
 from cream_tui.targets import CompareTarget, PairsTarget, RunsTarget, RunTarget
 
-MODES = {"1": "runs", "2": "run", "3": "pairs", "4": "compare", "5": "launch", "6": "health"}
+MODES = {"1": "runs", "2": "run", "3": "pairs", "4": "compare", "5": "launch", "6": "health", "7": "study"}
 
 
 def find_id(root: Path, name: str) -> str:
@@ -47,12 +47,32 @@ def catch_sequences(app: CreamApp, monkeypatch: pytest.MonkeyPatch) -> list[str]
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
 async def test_digits_go_to_every_screen_and_escape_comes_back(open_app: OpenApp, size: tuple[int, int]) -> None:
     async with open_app(RunsTarget(), size=size) as (app, pilot):
-        for key in "234165":
+        for key in "2341657":
             await press(pilot, key)
             assert app.current_mode == MODES[key]
             assert isinstance(app.front, StoreScreen)
             await press(pilot, "escape", "escape", "1")
             assert app.current_mode == "runs"
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_every_tab_can_be_read_and_clicked(open_app: OpenApp, size: tuple[int, int]) -> None:
+    async with open_app(RunsTarget(), size=size) as (app, pilot):
+        for key, mode in [*MODES.items()][1:]:
+            line = read_screen(app).splitlines()[0]
+            assert all(f"{number} {name.capitalize()}" in line for number, name in MODES.items()), line
+            await pilot.click(offset=(line.index(f"{key} {mode.capitalize()}"), 0))
+            await settle(pilot)
+            assert app.current_mode == mode
+
+
+async def test_a_long_name_keeps_its_end_on_a_narrow_screen(open_app: OpenApp, store: Path) -> None:
+    run_id = find_id(store, "cream-seed0")
+    execute(store, "UPDATE run SET name = 'a-very-long-name-of-a-study-arm-s22' WHERE run_id = ?", run_id)
+    async with open_app(RunTarget(run_id), size=(80, 24)) as (app, _):
+        line = read_screen(app).splitlines()[0]
+        title = line.split("Study ")[1]
+        assert title.startswith("a-very") and "arm-s22" in title and "…" in title
 
 
 async def test_a_target_opens_its_screen(open_app: OpenApp, store: Path) -> None:

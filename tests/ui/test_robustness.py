@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from driving import OpenApp, press, read_screen, settle
+from made_studies import SEEDS, add_study
 from pseudo_terminal import PseudoTerminal
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
@@ -30,7 +31,7 @@ from cream_tui.screens.dialogs import AskText, Confirm
 from cream_tui.shell import pending_writes, saving
 from cream_tui.shell.actions import Outcome, call_command
 from cream_tui.shell.palette import Palette
-from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, Target
+from cream_tui.targets import CompareTarget, LaunchTarget, PairsTarget, RunsTarget, RunTarget, StudyTarget, Target
 from db.annotations import set_note
 from db.errors import StoreError
 
@@ -257,7 +258,7 @@ CHARACTERS = "aZ09%_<>=!~:\"'()[]{}*?\\/|&^$#@;,.-+ é漢"
 SIZES = ((200, 50), (20, 5), (1, 1), (40, 10), (59, 10))
 
 
-@pytest.mark.parametrize("mode", ["runs", "run", "pairs", "compare", "launch"])
+@pytest.mark.parametrize("mode", ["runs", "run", "pairs", "compare", "launch", "study"])
 async def test_keys_without_sense_and_sizes_without_end_leave_a_way_back(
     store: Path, open_app: OpenApp, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +273,7 @@ async def test_keys_without_sense_and_sizes_without_end_leave_a_way_back(
         "pairs": PairsTarget(run_id),
         "compare": CompareTarget((run_id, find_run_id(store, "srlm-seed0"))),
         "launch": LaunchTarget(source_run_id=run_id),
+        "study": StudyTarget(add_study(store, "quick", SEEDS)),
     }
     async with open_app(targets[mode], size=(80, 24)) as (app, pilot):
         monkeypatch.setattr(app, "action_quit", lambda: None)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
+from cream_tui.comparison.table import build_study_table
+from cream_tui.report.blocks import Fold, Table
+from cream_tui.report.comparison_section import Compared, build_table_blocks
 from cream_tui.report.series import (
     ANCHOR,
     build_curves,
@@ -52,6 +55,35 @@ def test_seeds_have_students_interval() -> None:
     half = stats.t.ppf(0.975, 2) * 0.1 / 3**0.5
     assert (point.x, point.y, point.n) == (2, pytest.approx(0.7), 3)
     assert (point.low, point.high) == (pytest.approx(0.7 - half), pytest.approx(0.7 + half))
+
+
+def test_several_tasks_have_one_table_of_their_average_and_one_of_each_folded() -> None:
+    """Two arms of one seed: of 10 items of each task 5 and 3 right at M1, then 9 and 7 with the one, 2 and 2."""
+    arms, results = [], {}
+    for title, last in (("srlm", (9, 7)), ("cream", (2, 2))):
+        run = make_run(title, 0)
+        arms.append(SeedArm("A", title, (run,)))
+        results[title] = [
+            ModelResult(
+                name,
+                tuple(TaskCount(task, n, 10) for task, n in zip("ab", right, strict=True)),
+                {},
+                {(task, str(k)): k < n for task, n in zip("ab", right, strict=True) for k in range(10)},
+            )
+            for name, right in (("M1", (5, 3)), ("M2", last))
+        ]
+    average, fold = build_table_blocks(Compared(build_study_table(arms, results), (), ()))
+    assert isinstance(average, Table) and isinstance(fold, Fold)
+    assert average.titles == ("arm", "seeds", "M1", "M2")
+    cells = [[cell.split(" ")[0] for cell in row] for row in average.rows]
+    assert cells == [["all", "1", "40.0", "–"], ["srlm", "1", "–", "80.0"], ["cream", "1", "–", "20.0"]]
+    (by_task,) = fold.blocks
+    assert isinstance(by_task, Table) and by_task.titles == ("arm", "model", "seeds", "a %", "b %", "average %")
+    assert [[cell.split(" ")[0] for cell in row] for row in by_task.rows] == [
+        ["all", "M1", "1", "50.0", "30.0", "40.0"],
+        ["srlm", "M2", "1", "90.0", "70.0", "80.0"],
+        ["cream", "M2", "1", "20.0", "20.0", "20.0"],
+    ]
 
 
 def test_one_seed_has_the_interval_of_its_items_only() -> None:

@@ -48,6 +48,15 @@ def test_a_study_is_the_product_of_methods_settings_and_seeds_with_seeds_inside(
     assert study.config.set == {"training.epochs": 5, "iterations": 2}
 
 
+def test_a_baseline_is_an_arm_and_changes_none(tmp_path: Path) -> None:
+    text = "methods: [srlm, cream]\nvary: {training.beta: [0.5, 2.0]}\n"
+    plain = load_study(write(tmp_path, text))
+    named = load_study(write(tmp_path, f"{text}baseline: cream beta=2.0\n"))
+    assert (plain.config.baseline, named.config.baseline) == (None, "cream beta=2.0")
+    assert named.arms == plain.arms
+    assert load_study("anchored").config.baseline == "cream-anchored"
+
+
 def test_seeds_may_be_a_range(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, "methods: [srlm]\nseeds: {from: 3, count: 4}\n"))
     assert [arm.seed for arm in study.arms] == [3, 4, 5, 6]
@@ -111,6 +120,14 @@ def test_long_titles_give_run_names_that_fit_and_differ(tmp_path: Path) -> None:
             "methods: [srlm, {name: srlm, set: {training.beta: 2.0}}]\n",
             ["the arms `srlm` and `srlm beta=2.0` are the same run with seed 0"],
         ),
+        (
+            "methods: [srlm, cream]\nvary: {training.beta: [0.5, 2]}\nbaseline: cream\n",
+            [
+                "baseline cream: no arm is called so",
+                "There are srlm beta=0.5, srlm beta=2, cream beta=0.5, cream beta=2.",
+            ],
+        ),
+        ("methods: [srlm]\nbaseline: [srlm]\n", ["baseline"]),
         ("methods: [srlm]\nvary: {seed: [0, 1]}\n", ["vary.seed: a study has `seeds` for that"]),
         ("methods: [srlm]\nvary: {method: [srlm, cream]}\n", ["vary.method: a study has `methods` for that"]),
         ("methods: [srlm]\nset: {name: x}\n", ["set.name: a study has `name` for that"]),

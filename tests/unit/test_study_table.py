@@ -27,6 +27,7 @@ from cream_tui.comparison.terminal import build_measure_columns, build_measure_r
 from cream_tui.comparison.wording import list_measure_notes, list_table_notes
 from cream_tui.output import lay_out_table, measure
 from cream_tui.results import ModelResult, TaskCount, adjust_by_holm, compute_accuracy_interval
+from cream_tui.units import format_p_value
 from cream_tui.views.compare import SeedArm, group_by_seed
 
 N_ITEMS = 400
@@ -376,6 +377,35 @@ def test_labels_are_told_by_student() -> None:
     )
 
 
+def test_arms_that_are_better_share_a_sentence_from_three_on() -> None:
+    """Three seeds each; About +10, +15 and +18 of 40 at M1 beside an arm that is 12 worse."""
+    base = [(5, 15 + k) for k in range(3)]
+    ups = {f"up{n}": [(5, 15 + k + n + d) for k, d in enumerate((0, 1, 0))] for n in (10, 15, 18)}
+    study = {"srlm": base, **ups, "down": [(5, 3 + k + d) for k, d in enumerate((0, -1, 0))]}
+    arms, results = make_study(study)
+    tests = compare_arms(arms, results)
+    assert [found.direction for found in tests] == [1, 1, 1, -1]
+    together, alone = tell_arms(tests)
+    assert together.startswith("At M1 better than srlm: up10 +25.8 points (95 % interval ")
+    assert ", up15 +38.3 (" in together and ", up18 +45.8 (" in together
+    greatest = max(found.p_holm or 1.0 for found in tests[:3])
+    assert together.endswith(f"; greatest {format_p_value(greatest)} by Holm over 4 comparisons).")
+    assert alone.endswith(": down is worse than srlm.")
+
+
+def test_one_seed_that_is_better_says_nothing_about_methods() -> None:
+    """30 of 40 items more: exact McNemar carries the claim, of the runs; two seeds each do not say it."""
+    arms, results = make_study({"srlm": [(1, 5)], "cream": [(1, 35)]})
+    (told,) = tell_arms(compare_arms(arms, results))
+    remark = " with this one seed of each, which says nothing about the methods"
+    assert told.endswith(f": cream-0 is better than srlm-0{remark}.")
+    arms, results = make_study({"srlm": [(1, 5)], **{name: [(1, 35)] for name in ("a", "b", "c")}})
+    (told,) = tell_arms(compare_arms(arms, results))
+    assert told.startswith(f"At M1 better than srlm-0{remark}: a-0 +75.0 points (")
+    arms, results = make_study({"srlm": [(1, 5), (1, 6)], "cream": [(1, 35), (1, 36)]})
+    assert "one seed" not in " ".join(tell_arms(compare_arms(arms, results)))
+
+
 def test_single_runs_are_called_runs() -> None:
     arms, results = make_study({"srlm": [(1, 2)], "cream": [(1, 3)]})
     assert tell_seeds(arms, results, baseline=0) == [RUNS_NOT_METHODS]
@@ -398,6 +428,12 @@ def test_runs_that_are_not_done_and_seeds_that_repeat_are_named() -> None:
     assert list_notes(arms, results) == [
         "cream: b (seed 1) is failed; it has no evaluated model.",
         "cream: 2 runs have seed 1; the one that came furthest counts.",
+    ]
+    more = [*runs[:1], *(build_run(f"r{seed}", seed=seed, state="stopped") for seed in (1, 2, 3))]
+    found = {"id-a": [], "id-r1": results["id-a"], "id-r2": results["id-a"], "id-r3": []}
+    assert list_notes(group_by_seed(more), found) == [
+        "cream: seeds 1, 2 are stopped; M1 is their last evaluated model.",
+        "cream: r3 (seed 3) is stopped; it has no evaluated model.",
     ]
     assert collect_models(arms[0], results).find("M1")[1].items == results["id-c"][0].items
 

@@ -1,0 +1,130 @@
+"""Reads what a study shows over its seeds again and again, but what a run has found only when its stages move.
+
+Knows db's reads, the comparison and the rules of health. Must not know how anything is shown. Not for two threads at a
+time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cream_tui.comparison.arms import ArmModels, collect_models
+from cream_tui.comparison.formats import ComparedStudy, compare_study
+from cream_tui.diagnostics import UsageProblem
+from cream_tui.health.rules import examine_run
+from cream_tui.readers.compared_runs import ComparedArms, read_compared_arms
+from cream_tui.readers.study_records import WAITING
+from cream_tui.results import ModelResult, ResultReader
+from db.errors import RunNotFoundError
+from db.queries import read_run_stages
+from db.reading import snapshot
+from db.rows import RunRow
+from db.studies import StudyArm, StudyRow, list_studies, read_study_arms
+
+_ENDED = ("done", "failed", "stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyWant:
+    """``study_id`` None is the newest study; ``baseline`` the title of an arm, None the one that the study names."""
+
+    study_id: str | None
+    baseline: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResults:
+    """A study as it is now.
+
+    Attributes:
+        compared: Its arms that have runs, the baseline first.
+        states: How each run of its matrix stands.
+        models: By arm, its models by seed.
+        comparison: Tables, tests and sentences, as `compare` has them.
+        warned: By arm, the titles of the diagnostics that warn, with the number of runs in which they do.
+    """
+
+    study: StudyRow
+    compared: ComparedArms
+    states: tuple[str, ...]
+    models: Mapping[str, ArmModels]
+    comparison: ComparedStudy
+    warned: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a run had when its stages stood so."""
+
+    signature: object
+    models: tuple[ModelResult, ...]
+    warnings: tuple[str, ...]
+
+
+class StudyReader:
+    """Reads one study after the other."""
+
+    def __init__(self) -> None:
+        self._results = ResultReader()
+        self._known: dict[str, _Known] = {}
+        self._last: tuple[object, StudyResults] | None = None
+
+    def read(self, c: sqlite3.Connection, want: StudyWant) -> StudyResults | None:
+        """The study now, the same object as long as nothing has moved; None where there is no such study."""
+        with snapshot(c):
+            study = next(
+                (found for found in reversed(list_studies(c)) if want.study_id in (None, found.study_id)), None
+            )
+            if study is None:
+                return None
+            try:
+                compared = _read_arms(c, study, want.baseline)
+            except RunNotFoundError:  # deleted meanwhile
+                return None
+            states = tuple(_find_state(arm) for arm in read_study_arms(c, study.study_id))
+            known = {run.run_id: self._read_run(c, run) for run in compared.runs}
+        arms = tuple((arm.title, arm.run_ids) for arm in compared.arms)
+        moved = tuple((run_id, found.signature) for run_id, found in known.items())
+        signature = (study.study_id, study.name, arms, compared.missing, states, moved)
+        if self._last is None or self._last[0] != signature:
+            self._known = known
+            results = {run_id: found.models for run_id, found in known.items()}
+            models = {arm.title: collect_models(arm, results) for arm in compared.arms}
+            comparison = compare_study(study.name, compared.arms, results)
+            warned = {arm.title: _count([known[run_id] for run_id in arm.run_ids]) for arm in compared.arms}
+            self._last = signature, StudyResults(study, compared, states, models, comparison, warned)
+        return self._last[1]
+
+    def _read_run(self, c: sqlite3.Connection, run: RunRow) -> _Known:
+        known = self._known.get(run.run_id)
+        if run.state in _ENDED:
+            signature: tuple[object, ...] = (run.state, run.finished_at)
+        else:
+            signature = tuple((stage.stage_id, stage.state) for stage in read_run_stages(c, run.run_id))
+        if known is not None and known.signature == signature:
+            return known
+        models = tuple(self._results.read(c, run.run_id))
+        found = examine_run(models) if models else []
+        return _Known(signature, models, tuple(finding.title for finding in found if finding.status == "warn"))
+
+
+def _read_arms(c: sqlite3.Connection, study: StudyRow, baseline: str | None) -> ComparedArms:
+    try:
+        return read_compared_arms(c, [study.study_id], baseline=baseline)
+    except UsageProblem:  # the arm is gone: the study was changed meanwhile
+        return read_compared_arms(c, [study.study_id])
+
+
+def _find_state(arm: StudyArm) -> str:
+    return arm.state or ("failed" if arm.error else WAITING)
+
+
+def _count(runs: Sequence[_Known]) -> dict[str, int]:
+    """In how many runs each diagnostic warns, those of most runs first."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        for title in run.warnings:
+            counts[title] = counts.get(title, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
