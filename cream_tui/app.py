@@ -171,7 +171,8 @@ class CreamApp(ServiceApp):
         for ended in list_ended_studies(self._studies, event.studies):
             self._tell_end(ended, is_quiet=False)
         self._studies = event.studies
-        self.refresh_screen()
+        if isinstance(self.front, StoreScreen):
+            self.front.follow()
 
     def on_warnings_found(self, event: WarningsFound) -> None:
         """Keep what newly warns in the inbox; one toast for all of it, where the run's own screen does not show it."""

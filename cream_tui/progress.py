@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cream_tui import diagnostics
 from cream_tui.output import Cell, Line, cut, lay_out_table
+from cream_tui.pacing import Pace
 from cream_tui.readers.health_reader import HealthData, HealthReader
 from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.result_table import (
@@ -68,13 +69,15 @@ def _follow(
 ) -> list[RunSnapshot]:
     version: int | None = None
     read_at = 0.0
+    pace = Pace(0.0)
     while True:
         newest = read_data_version(connection)
         now = time.monotonic()
-        if newest != version or now - read_at >= TICK_S:
+        if pace.wait_s == 0 and (newest != version or now - read_at >= TICK_S):
             version, read_at = newest, now
-            runs = [reader.read(connection) for reader in readers]
-            view.update(runs)
+            with pace.measure():
+                runs = [reader.read(connection) for reader in readers]
+                view.update(runs)
             snapshots = [run.snapshot for run in runs]
             if all(snapshot.is_over or snapshot.stale for snapshot in snapshots):
                 return snapshots

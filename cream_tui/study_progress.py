@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cream_tui import diagnostics
 from cream_tui.output import Cell, Line, cut
-from cream_tui.progress import POLL_S, TICK_S, join_lines
+from cream_tui.pacing import Pace
+from cream_tui.progress import TICK_S, join_lines
 from cream_tui.readers.run_records import RunRecord
 from cream_tui.readers.run_tables import RunTable, RunTableReader
 from cream_tui.readers.study_records import StudyRecord
@@ -23,7 +24,7 @@ from cream_tui.units import format_duration, format_left
 from cream_tui.views.studies import estimate_study_left, find_arm_state, tell_counts
 from cream_tui.views.study_account import name_arm
 from db.errors import RunNotFoundError
-from db.queries import open_reader, read_data_version
+from db.queries import open_reader
 from db.studies import StudyArm
 
 _NOT_YET = "·"
@@ -42,18 +43,15 @@ def follow_study(root: Path, study_id: str) -> StudyRecord:
 
 def _follow(connection: sqlite3.Connection, study_id: str, view: _LiveView | _PlainView) -> StudyRecord:
     reader = RunTableReader()
-    version: int | None = None
-    read_at = 0.0
+    pace = Pace(TICK_S)
     while True:
-        newest, now = read_data_version(connection), time.monotonic()
-        if now - read_at >= TICK_S or (version is None and newest != version):
-            version, read_at = newest, now
+        with pace.measure():
             table = reader.read(connection, with_time_left=diagnostics.is_terminal())
             study = find_record(table, study_id)
             view.update(study, table)
-            if study.state != "running":
-                return study
-        time.sleep(POLL_S)
+        if study.state != "running":
+            return study
+        time.sleep(pace.wait_s)
 
 
 def find_record(table: RunTable, study_id: str) -> StudyRecord:

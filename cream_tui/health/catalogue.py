@@ -209,8 +209,8 @@ _RANKINGS = (
         threshold="below 0.1, or half of M1's",
         meaning="The reward no longer ranks as the base model's likelihood does. On the sandbox that comes before or "
         "with a collapse, and it needs no gold answers.",
-        advice="Stop; or fork with cream-anchored, but only where the base model is a good guide (tau of M1 well above 0): "
-        "elsewhere that brings the base's errors back.",
+        advice="Stop; or fork with cream-anchored, but only where the base model is a good guide (tau of M1 well above "
+        "0): elsewhere that brings the base's errors back.",
         filter_text="anchor<=0",
     ),
     Diagnostic(

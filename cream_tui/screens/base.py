@@ -7,6 +7,7 @@ Knows the app and Textual. Must not know what a screen shows. A screen says what
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -17,11 +18,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from cream_tui.output import measure
+from cream_tui.pacing import Pace
 from cream_tui.shell.span_updates import SpanCompositor
 from cream_tui.text import make_visible
 from cream_tui.views.columns import cut_middle
@@ -168,6 +171,10 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         self._ahead: Future[Data | None] | None = None
         self._is_reading = False
         self._is_due = False
+        self._began_at = 0.0
+        self._pace = Pace(0.0)
+        self._is_behind = False
+        self._follow_timer: Timer | None = None
         self.top_bar = TopBar(self.MODE)
         self.status_line = StatusLine()
         self.data: Data | None = None
@@ -252,14 +259,28 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         elif self._is_reading:
             self._is_due = True
         else:
-            self._is_reading, self._is_due, self._reading = True, False, want
+            self._is_reading, self._is_due, self._reading, self._began_at = True, False, want, time.monotonic()
             self.run_worker(lambda: self._read(want), thread=True, group="read", exit_on_error=False)
+
+    def follow(self) -> None:
+        """Read anew after a commit, at the pace that the last reading allows."""
+        if self._is_reading:
+            self._is_behind = True
+        elif self._follow_timer is None:
+            if (wait_s := self._pace.wait_s) == 0:
+                self.refresh_data()
+            else:
+                self._follow_timer = self.set_timer(wait_s, self._follow_up)
+
+    def _follow_up(self) -> None:
+        self._follow_timer = None
+        self.refresh_data()
 
     def read_ahead(self) -> None:
         """Begin to read before the screen stands, which takes longer than to read; the first refresh takes it up."""
         want = self.want()
         if want is not None:
-            self._is_reading, self._reading = True, want
+            self._is_reading, self._reading, self._began_at = True, want, time.monotonic()
             with_context = copy_context()  # in which ``self.app`` is known
             executor = ThreadPoolExecutor(1)
             self._ahead = executor.submit(with_context.run, self._read, want)
@@ -290,8 +311,12 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         elif is_wanted:
             self.data = data
             self.show(data)
+        self._pace.rest(time.monotonic() - self._began_at)
         if self._is_due or self.want() != self._reading:
             self.refresh_data()
+        elif self._is_behind:
+            self._is_behind = False
+            self.follow()
 
     def on_screen_resume(self) -> None:
         """Catch up with what was committed while another screen was in front."""

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from cream_tui.pacing import Pace
 from db.errors import StoreError
 from db.paths import StorePaths
 from db.reading import open_reader, read_data_version
 
-# A poll takes a tenth of a millisecond; what follows it is what costs, and comes at most so often.
+# A poll takes a tenth of a millisecond; what follows it is what costs.
 POLL_S = 0.1
 LEAST_GAP_S = 0.25
 # Ages and lost processes change without a commit.
@@ -48,15 +49,17 @@ class Watcher(threading.Thread):
         """Poll until ``end``."""
         version: int | None = None
         told_at = time.monotonic()
+        pace = Pace(LEAST_GAP_S)
+        pace.rest(0.0)
         is_due = False
         while not self._ended.wait(POLL_S):
             newest = self._read_version()
             is_due = is_due or newest != version
             version = newest
-            now = time.monotonic()
-            if (is_due and now - told_at >= LEAST_GAP_S) or now - told_at >= TICK_S:
-                is_due, told_at = False, now
-                self._tell_change()
+            if (is_due and pace.wait_s == 0) or time.monotonic() - told_at >= TICK_S:
+                is_due, told_at = False, time.monotonic()
+                with pace.measure():
+                    self._tell_change()
         self._let_go()
 
     def end(self) -> None:

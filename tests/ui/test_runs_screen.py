@@ -349,6 +349,22 @@ async def test_a_live_list_keeps_cursor_and_scroll(open_app: Any, store: Path) -
         assert f"▸    ✓ done  {name_cursor(app)}" in read_screen(app)
 
 
+async def test_commits_are_followed_at_the_pace_that_reading_allows(open_app: Any, store: Path) -> None:
+    async with open_app() as (app, pilot):
+        screen = get_screen(app)
+        screen._pace.rest(0.08)  # as if the store took so long to read: 0.72 s of rest
+        began = time.monotonic()
+        query(store, "UPDATE run SET name = 'called-anew' WHERE name = 'stopped-early'")
+        for _ in range(3):
+            screen.follow()
+        await settle(pilot)
+        assert "called-anew" not in list_names(app) and not screen.is_reading
+        while "called-anew" not in list_names(app):
+            assert time.monotonic() - began < 8
+            await pilot.pause(0.05)
+        assert time.monotonic() - began >= 0.7
+
+
 async def test_only_changed_lines_are_painted(open_app: Any, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_app() as (app, pilot):
         table = get_screen(app).table
