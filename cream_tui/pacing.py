@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 # Rest after a reading, in times that it took, and no longer than this.
 REST = 9.0
-MOST_GAP_S = 5.0
+MOST_GAP_S = 3.0
 
 
 class Pace:

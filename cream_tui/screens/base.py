@@ -171,7 +171,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         self._ahead: Future[Data | None] | None = None
         self._is_reading = False
         self._is_due = False
-        self._began_at = 0.0
+        self._read_s = 0.0
         self._pace = Pace(0.0)
         self._is_behind = False
         self._follow_timer: Timer | None = None
@@ -259,7 +259,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         elif self._is_reading:
             self._is_due = True
         else:
-            self._is_reading, self._is_due, self._reading, self._began_at = True, False, want, time.monotonic()
+            self._is_reading, self._is_due, self._reading = True, False, want
             self.run_worker(lambda: self._read(want), thread=True, group="read", exit_on_error=False)
 
     def follow(self) -> None:
@@ -280,7 +280,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         """Begin to read before the screen stands, which takes longer than to read; the first refresh takes it up."""
         want = self.want()
         if want is not None:
-            self._is_reading, self._reading, self._began_at = True, want, time.monotonic()
+            self._is_reading, self._reading = True, want
             with_context = copy_context()  # in which ``self.app`` is known
             executor = ThreadPoolExecutor(1)
             self._ahead = executor.submit(with_context.run, self._read, want)
@@ -301,6 +301,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
     def _settle(self, data: Data | None, error: BaseException | None) -> None:
         """Show the answer to a reading where it is still wanted, and read again where something has changed."""
         self._is_reading = False
+        began = time.monotonic()
         is_wanted = self.want() == self._reading
         if isinstance(error, StoreError):
             self.show_fault(error.message)
@@ -311,7 +312,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         elif is_wanted:
             self.data = data
             self.show(data)
-        self._pace.rest(time.monotonic() - self._began_at)
+        self._pace.rest(self._read_s + time.monotonic() - began)
         if self._is_due or self.want() != self._reading:
             self.refresh_data()
         elif self._is_behind:
@@ -328,5 +329,9 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
             self.app.run_worker(self.cream.show_mode("runs"))
 
     def _read(self, want: Want) -> Data | None:
-        with self.cream.reader() as connection:
-            return None if connection is None else self.read(connection, want)
+        began = time.monotonic()
+        try:
+            with self.cream.reader() as connection:
+                return None if connection is None else self.read(connection, want)
+        finally:
+            self._read_s = time.monotonic() - began

@@ -233,10 +233,12 @@ async def test_a_store_that_comes_later_is_noticed(open_app: OpenApp, store: Pat
 
 
 async def test_a_damaged_store_is_told_and_what_was_shown_stays(open_app: OpenApp, store: Path) -> None:
+    """Another file in its place: one that is overwritten may be made whole again from its WAL by who has it open."""
     async with open_app(RunsTarget()) as (app, pilot):
         for leftover in store.glob("cream.db-*"):
             leftover.unlink()
-        (store / "cream.db").write_bytes(b"no database at all" * 500)
+        (store / "copied.db").write_bytes(b"no database at all" * 500)
+        (store / "copied.db").replace(store / "cream.db")
         await wait_until(pilot, lambda: app.store_fault is not None)
         text = read_screen(app)
         assert "cream-seed0" in text
