@@ -64,9 +64,10 @@ def compute_paired_bootstrap(differences: Sequence[Outcomes], level: float = 0.9
         raise ValueError(f"need tasks of the same seeds with items, got shapes {[found.shape for found in arrays]}")
     n_seeds = len(arrays[0])
     by_seed = np.mean([found.mean(axis=1) for found in arrays], axis=0)
-    variance = max(0.0, sum(map(_compute_item_variance, arrays)) / len(arrays) ** 2)
-    if n_seeds > 1:
-        variance += float(by_seed.var(ddof=1)) / n_seeds
+    spread = float(by_seed.var(ddof=1)) / n_seeds if n_seeds > 1 else 0.0
+    has_spread = spread > _NOISE**2
+    items = sum(_compute_item_variance(found, less_noise=has_spread) for found in arrays) / len(arrays) ** 2
+    variance = max(0.0, items) + spread
     mean, error = float(by_seed.mean()), math.sqrt(variance)
     half = error * _compute_quantile(level, n_seeds)
     return PairedDifference(
@@ -90,17 +91,19 @@ def compute_paired_t(differences: Sequence[float]) -> float | None:
     return _compute_p_value(float(array.mean()), error, array.size)
 
 
-def _compute_item_variance(differences: Outcomes) -> float:
+def _compute_item_variance(differences: Outcomes, *, less_noise: bool) -> float:
     """What the choice of a task's items adds to the variance of the mean; below 0 where noise outweighs it.
 
-    With several seeds the noise of single answers is taken out: the spread between seeds has it already.
+    Args:
+        less_noise: Take the noise of single answers out, because the spread between seeds has it already. Where the
+            seeds have none, by chance or because there is one, it is nowhere else.
     """
     n_seeds, n_items = differences.shape
     by_item = differences.mean(axis=0)
     if n_items == 1:
         return 0.0
     variance = float(by_item.var(ddof=1))
-    if n_seeds > 1:
+    if less_noise:
         rest = differences - by_item - differences.mean(axis=1, keepdims=True) + differences.mean()
         variance -= float((rest**2).sum()) / ((n_seeds - 1) * (n_items - 1) * n_seeds)
     return float(variance / n_items)

@@ -70,6 +70,15 @@ def test_a_task_counts_as_a_task_whatever_its_size() -> None:
     assert found.standard_error == pytest.approx((1 / 12 / 4) ** 0.5)
 
 
+def test_seeds_that_gain_alike_by_chance_are_no_certainty() -> None:
+    """Two seeds gain one item of 60 each, another one: means of items are 1/2, 1/2 and 58 zeros."""
+    found = compute_paired_bootstrap([np.eye(2, 60)])
+    assert found.mean == pytest.approx(1 / 60)
+    assert found.standard_error == pytest.approx(np.std([0.5, 0.5, *[0.0] * 58], ddof=1) / 60**0.5)
+    assert found.low < 0 < found.high
+    assert compute_paired_bootstrap([np.eye(6, 60)]).p_value > 0.01
+
+
 def test_without_any_spread_seeds_are_counted_by_sign() -> None:
     same = compute_paired_bootstrap([np.zeros((3, 5))])
     assert (same.p_value, same.low, same.high) == (1.0, 0.0, 0.0)
