@@ -199,12 +199,13 @@ class CreamApp(ServiceApp):
         """Go there."""
         async with self._moving:
             self._note_place(target)
-            mode = _TARGET_MODES[type(target)]
+            before, mode = self.current_mode, _TARGET_MODES[type(target)]
             while len(self.screen_stack) > 1:
                 await self.pop_screen()
             await self.switch_mode(mode)
             screen = self.front
             if isinstance(screen, StoreScreen):
+                screen.came_from = "study" if before == "study" != mode else "runs"
                 screen.open_target(target)
                 screen.refresh_data()
 

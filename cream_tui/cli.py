@@ -55,6 +55,7 @@ from cream_tui.options import (
     Tags,
     UseVerdicts,
     Version,
+    WholeRun,
     Wrong,
     Yes,
 )
@@ -213,7 +214,7 @@ def watch(run: Run = "latest", store: Store = None) -> int:
 
 
 @_command("Run")
-def stop(run: Run, store: Store = None) -> int:
+def stop(run: WholeRun, store: Store = None) -> int:
     """Stop a run or study; it can be resumed and loses nothing.
 
     \b
@@ -278,7 +279,7 @@ def fork(
 
 @_command("Run")
 def rm(
-    run: Run,
+    run: WholeRun,
     yes: Yes = False,
     store: Store = None,
 ) -> int:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cream_tui.diagnostics import UsageProblem
+
 Row = Sequence[bool | int | float | str | None]
 
 # Columns whose text is a JSON list: a list again where the format has lists.
@@ -73,6 +75,34 @@ def build_preferences(columns: Sequence[str], rows: Iterable[Row], *, has_messag
         yield record
 
 
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Say in one message why a file that a person named cannot be written.
+
+    Raises:
+        UsageProblem: It cannot; the message names it, or the folder that is in the way.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        path = Path(os.fsdecode(error.filename)) if error.filename is not None else target
+        raise UsageProblem(f"{path}: {_tell_refusal(error, path)}", "Name another file with -o.") from error
+
+
+def _tell_refusal(error: OSError, path: Path) -> str:
+    if isinstance(error, FileNotFoundError) and not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    if isinstance(error, FileNotFoundError):
+        return f"no file can be made in {path.parent}"
+    if isinstance(error, NotADirectoryError):
+        return "one of its folders is a file"
+    if isinstance(error, FileExistsError):
+        return "is a file; a folder is to be made there"
+    return error.strerror or str(error)
+
+
 def write_whole(target: Path, chunks: Iterable[str]) -> None:
     """Write a file beside the target and rename it there when it is complete; a device or pipe is written in place.
 
@@ -118,7 +148,7 @@ def replacing(target: Path) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(21, "is a folder", str(target))
     if not target.parent.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(target.parent))
+        raise FileNotFoundError(2, "no such folder", str(target))
     old_mode = target.stat().st_mode if target.is_file() else None
     temporary = target.parent / f".{target.name[:100]}.{os.getpid()}.tmp"
     try:

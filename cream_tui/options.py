@@ -38,6 +38,10 @@ Run = Annotated[
         show_default=False,
     ),
 ]
+WholeRun = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A whole name or id.", autocompletion=complete_runs, show_default=False),
+]
 OptionalRun = Annotated[
     str | None,
     typer.Argument(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from db.labels import PREFERENCE_TASK, find_model_name
-from db.rows import EvaluationRow, RunMetric, StageRow
+from db.rows import RunMetric, StageRow
 
 Interval = tuple[float, float]
 Item = tuple[str, str]
@@ -210,8 +211,8 @@ def compute_paired_test(first: ModelResult, second: ModelResult) -> PairedTest |
     first, second = restrict_to_shared([first, second])
     if first.accuracy is None or second.accuracy is None:
         return None
-    n_first = sum(is_right and not second.items[item] for item, is_right in first.items.items())
-    n_second = sum(is_right and not first.items[item] for item, is_right in second.items.items())
+    rights = [{item for item, is_right in model.items.items() if is_right} for model in (first, second)]
+    n_first, n_second = len(rights[0] - rights[1]), len(rights[1] - rights[0])
     p_value = compute_mcnemar(n_first, n_second)
     return PairedTest(len(first.items), n_first, n_second, p_value, first.accuracy, second.accuracy)
 
@@ -231,21 +232,26 @@ def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
 
 def restrict_to_shared(models: Sequence[ModelResult]) -> list[ModelResult]:
     """The models with no other items than those that all of them answered."""
-    shared = set(models[0].items).intersection(*(model.items for model in models[1:]))
-    return [
-        replace(model, items=items, tasks=_count_tasks(items))
-        for model in models
-        for items in [{item: is_right for item, is_right in model.items.items() if item in shared}]
-    ]
+    names = list(models[0].items)
+    if all(list(model.items) == names for model in models):  # as most have: no need to look for each item in each
+        return list(models)
+    shared = set(names).intersection(*(model.items for model in models[1:]))
+    return [model if len(model.items) == len(shared) else restrict_items(model, shared) for model in models]
+
+
+def restrict_items(model: ModelResult, kept: Set[Item]) -> ModelResult:
+    """The model with these items alone, its tasks counted anew."""
+    items = {item: is_right for item, is_right in model.items.items() if item in kept}
+    return replace(model, items=items, tasks=_count_tasks(items))
 
 
 def build_results(
-    stages: Iterable[StageRow], metrics: Iterable[RunMetric], evaluations: Mapping[str, Sequence[EvaluationRow]]
+    stages: Iterable[StageRow], metrics: Iterable[RunMetric], evaluations: Mapping[str, Mapping[Item, bool]]
 ) -> list[ModelResult]:
     """The models of a run in order, as far as anything is known of them.
 
     Args:
-        evaluations: The items of every finished evaluation, by model name.
+        evaluations: Whether each item of every finished evaluation is right, by model name.
     """
     measures: dict[str, dict[str, float]] = {}
     changed: dict[str, float] = {}
@@ -264,7 +270,7 @@ def build_results(
         evaluations = {**evaluations, "M1": evaluations["M0"]}  # without SFT M1 is M0
     names = {"M0"} | trained | measures.keys() | evaluations.keys()
     return [
-        _build_model(name, evaluations.get(name, ()), measures.get(name, {}), changed.get(name))
+        _build_model(name, evaluations.get(name, {}), measures.get(name, {}), changed.get(name))
         for name in sorted(names, key=lambda name: int(name[1:]))
     ]
 
@@ -278,21 +284,28 @@ class ResultReader:
     """Reads results again and again, but the items of a finished evaluation only once."""
 
     def __init__(self) -> None:
-        self._items: dict[int, list[EvaluationRow]] = {}
+        self._items: dict[str, dict[Item, bool]] = {}  # by the key of the stage: numbers of removed ones come again
+        self._names: dict[Item, Item] = {}  # hundreds of evaluations have the same items: each is kept once
 
     def read(self, connection: sqlite3.Connection, run_id: str) -> list[ModelResult]:
         """The models of a run in order."""
-        from db.queries import read_evaluations, read_run_metrics, read_run_stages
+        from db.queries import read_run_metrics, read_run_stages
 
         stages = read_run_stages(connection, run_id)
-        evaluations: dict[str, Sequence[EvaluationRow]] = {}
+        evaluations: dict[str, Mapping[Item, bool]] = {}
         for stage in stages:
             if stage.name == "evaluate" and stage.state == "done":
-                if stage.stage_id not in self._items:
-                    self._items[stage.stage_id] = read_evaluations(connection, stage.stage_id)
                 model = find_evaluated_model(stage)
-                evaluations[model] = [*evaluations.get(model, ()), *self._items[stage.stage_id]]
+                evaluations[model] = {**evaluations.get(model, {}), **self._read_items(connection, stage)}
         return build_results(stages, read_run_metrics(connection, run_id, names=_WANTED), evaluations)
+
+    def _read_items(self, connection: sqlite3.Connection, stage: StageRow) -> dict[Item, bool]:
+        from db.queries import read_outcomes
+
+        if stage.key not in self._items:
+            found = read_outcomes(connection, stage.stage_id)
+            self._items[stage.key] = {self._names.setdefault(item, item): is_right for item, is_right in found.items()}
+        return self._items[stage.key]
 
 
 def find_evaluated_model(stage: StageRow) -> str:
@@ -306,9 +319,8 @@ def find_last_evaluated(results: Sequence[ModelResult]) -> ModelResult | None:
 
 
 def _build_model(
-    name: str, rows: Sequence[EvaluationRow], measures: Mapping[str, float], changed_share: float | None
+    name: str, found: Mapping[Item, bool], measures: Mapping[str, float], changed_share: float | None
 ) -> ModelResult:
-    found = {(row.task, row.item_id): row.correct for row in rows}
     items = {item: is_right for item, is_right in found.items() if not item[0].startswith(PREFERENCE_TASK)}
     ranked = {(task.removeprefix(PREFERENCE_TASK), i): ok for (task, i), ok in found.items() if (task, i) not in items}
     return ModelResult(name, _count_tasks(items), dict(measures), items, changed_share, _count_tasks(ranked))
@@ -316,9 +328,6 @@ def _build_model(
 
 def _count_tasks(items: Mapping[Item, bool]) -> tuple[TaskCount, ...]:
     """Right and all items by task, in the order of their first appearance."""
-    counts: dict[str, list[int]] = {}
-    for (task, _), is_right in items.items():
-        count = counts.setdefault(task, [0, 0])
-        count[0] += is_right
-        count[1] += 1
-    return tuple(TaskCount(task, n_correct, n_items) for task, (n_correct, n_items) in counts.items())
+    n_items = Counter(task for task, _ in items)
+    n_correct = Counter(task for (task, _), is_right in items.items() if is_right)
+    return tuple(TaskCount(task, n_correct[task], n) for task, n in n_items.items())

@@ -118,6 +118,7 @@ def report(names: StudiesOrRuns, file: ReportFile = None, baseline: BaselineArm 
 def health(run: Run, store: Store = None, json: AsJson = False) -> int:
     """Show a run's diagnostics: value, threshold, meaning, what to try.
 
+    Of a study it says in how many runs of each arm a diagnostic warns, and when the early warning did.
     The early warning foretells whether the next model gets worse, from measures that need no gold answers; it was
     fitted on the sandbox. The command ends with 0 whatever warns.
 
@@ -125,6 +126,7 @@ def health(run: Run, store: Store = None, json: AsJson = False) -> int:
     Examples
       cream-tui health demo-srlm
       cream-tui health demo-srlm --json
+      cream-tui health quick
     """
     from cream_tui.commands import health as command
 

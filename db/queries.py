@@ -6,7 +6,6 @@ Rows belong to stages and runs link to stages, so that a shared or forked stage 
 
 from __future__ import annotations
 
-import difflib
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from db.errors import RunNotFoundError
 from db.reading import fetch_rows, open_reader, read_data_version, snapshot
+from db.references import Named, find_exact, find_starts, list_named, read_named, refuse
 from db.rows import (
     AgreementRow,
     AttemptRow,
@@ -45,6 +45,7 @@ __all__ = [
     "read_data_version",
     "read_evaluations",
     "read_lease",
+    "read_outcomes",
     "read_pairs",
     "read_prompts",
     "read_responses",
@@ -70,7 +71,8 @@ _STAGE_SELECT = (
     "(SELECT count(*) FROM attempt a WHERE a.stage_id = s.stage_id) AS n_attempts "
     "FROM run_stage l JOIN stage s ON s.stage_id = l.stage_id "
 )
-_N_SHOWN = 8
+NO_RUNS = "the store has no runs"
+HOW_TO_START = "start one with `cream-tui demo` or `cream-tui run CONFIG`"
 
 
 def read_runs(c: sqlite3.Connection) -> list[RunRow]:
@@ -90,21 +92,24 @@ def read_tags(c: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
 
 
 def find_run(c: sqlite3.Connection, reference: str) -> RunRow:
-    """The run with this id, name, unique prefix of an id, unique prefix of a name, or the ``latest``.
+    """The run with this id, name, unique start of an id, unique start of a name, or the ``latest``.
 
     Raises:
-        RunNotFoundError: none or several; the hint names the nearest or the candidates.
+        RunNotFoundError: none or several, or it is a study; the hint names the nearest or the candidates.
     """
-    names = [
-        (row["run_id"], row["name"]) for row in fetch_rows(c, "SELECT run_id, name FROM run ORDER BY created_at, rowid")
-    ]
-    if not names:
-        raise RunNotFoundError(
-            "the store has no runs", hint="start one with `cream-tui demo` or `cream-tui run CONFIG`"
-        )
-    run_id = names[-1][0] if reference == "latest" else _match_run(names, reference)
-    (row,) = fetch_rows(c, f"SELECT {_RUN_COLUMNS} FROM run WHERE run_id = ?", (run_id,))
-    return _build_run(row, read_tags(c).get(run_id, ()))
+    studies, runs = read_named(c)
+    if not runs:
+        raise RunNotFoundError(NO_RUNS, hint=HOW_TO_START)
+    found = runs[-1] if reference == "latest" else find_exact(runs, reference)
+    if found is None and (study := find_exact(studies, reference)) is not None:
+        raise _refuse_study(c, study)
+    if found is None:
+        starts = find_starts(runs, reference)
+        if len(starts) != 1:
+            raise refuse(runs, reference, noun="run")
+        found = starts[0]
+    (row,) = fetch_rows(c, f"SELECT {_RUN_COLUMNS} FROM run WHERE run_id = ?", (found.key,))
+    return _build_run(row, read_tags(c).get(found.key, ()))
 
 
 def read_lease(c: sqlite3.Connection, run_id: str) -> Lease | None:
@@ -279,6 +284,16 @@ def read_evaluations(c: sqlite3.Connection, stage_id: int) -> list[EvaluationRow
     return [EvaluationRow(**{**_values(row), "correct": bool(row["correct"])}) for row in rows]
 
 
+def read_outcomes(c: sqlite3.Connection, stage_id: int) -> dict[tuple[str, str], bool]:
+    """Whether each (task, item id) of an evaluate stage was answered right, in the order of ``read_evaluations``."""
+    rows = fetch_rows(
+        c,
+        "SELECT task, item_id, correct FROM evaluation WHERE stage_id = ? ORDER BY task, length(item_id), item_id",
+        (stage_id,),
+    )
+    return {(task, item_id): bool(correct) for task, item_id, correct in rows}
+
+
 def read_run_metrics(
     c: sqlite3.Connection, run_id: str, *, after_metric_id: int = 0, names: Iterable[str] | None = None
 ) -> list[RunMetric]:
@@ -330,32 +345,17 @@ def as_bool(value: int | None) -> bool | None:
     return None if value is None else bool(value)
 
 
-def _match_run(names: list[tuple[str, str]], reference: str) -> str:
-    """The id of the only run that answers; exact matches go before prefixes, ids before names."""
-    for column in (0, 1):
-        exact = [pair for pair in names if pair[column] == reference]
-        if exact:
-            return exact[0][0]
-    for column in (0, 1):
-        matching = [pair for pair in names if reference and pair[column].startswith(reference)]
-        if len(matching) == 1:
-            return matching[0][0]
-        if matching:
-            raise RunNotFoundError(
-                f"{reference!r} is the start of {len(matching)} runs", hint="name one of " + _list_runs(matching)
-            )
-    known = [word for pair in names for word in pair]
-    nearest = set(difflib.get_close_matches(reference, known, n=_N_SHOWN, cutoff=0.5))
-    near = [pair for pair in names if nearest & set(pair)]
-    raise RunNotFoundError(
-        f"no run {reference!r} in the store",
-        hint=f"nearest: {_list_runs(near)}" if near else f"the newest are {_list_runs(names[-_N_SHOWN:])}",
+def _refuse_study(c: sqlite3.Connection, study: Named) -> RunNotFoundError:
+    rows = fetch_rows(
+        c,
+        "SELECT r.run_id, r.name FROM study_arm a JOIN run r USING (run_id) WHERE a.study_id = ? ORDER BY a.position",
+        (study.key,),
     )
-
-
-def _list_runs(names: list[tuple[str, str]]) -> str:
-    shown = ", ".join(f"{name} ({run_id})" for run_id, name in names[:_N_SHOWN])
-    return shown + (", ..." if len(names) > _N_SHOWN else "")
+    runs = [Named(key, name, is_study=False) for key, name in rows]
+    return RunNotFoundError(
+        f"{study.name} is a study, and this takes one run",
+        hint=f"name one of its runs: {list_named(runs)}" if runs else "none of its runs has begun",
+    )
 
 
 def _build_run(row: sqlite3.Row, tags: tuple[str, ...]) -> RunRow:

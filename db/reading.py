@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from db.errors import StoreError
-from db.faults import BUSY_TIMEOUT_S, store_faults, translate_sqlite_error
+from db.faults import BUSY_TIMEOUT_S, store_faults, translate_os_error, translate_sqlite_error
 from db.paths import StorePaths, check_filesystem
 from db.schema import is_current, migrate
 
@@ -42,6 +43,24 @@ def open_reader(root: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def has_store(root: Path) -> bool:
+    """Whether there is a store in this folder; where there is none yet, one can be made.
+
+    Raises:
+        StoreError: a file is in the way of the folder, or no permission to make it.
+    """
+    paths = StorePaths(Path(root).absolute())
+    if paths.database.is_file():
+        return True
+    check_filesystem(paths.root)
+    nearest = next(folder for folder in (paths.root, *paths.root.parents) if folder.exists())
+    if not nearest.is_dir():
+        raise translate_os_error(NotADirectoryError(), paths.root)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise translate_os_error(PermissionError(), paths.root)
+    return False
 
 
 def read_data_version(c: sqlite3.Connection) -> int:

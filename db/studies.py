@@ -6,16 +6,16 @@ who is alive.
 
 from __future__ import annotations
 
-import difflib
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from db.errors import RunNotFoundError
+from db.errors import RunNotFoundError, StoreError
 from db.labels import find_model_name
-from db.queries import find_run
+from db.queries import HOW_TO_START, NO_RUNS, find_run
 from db.reading import fetch_rows
+from db.references import Named, find_exact, find_starts, read_named, refuse, refuse_start
 from db.rows import Lease, RunRow
 
 _SELECT = (
@@ -23,7 +23,6 @@ _SELECT = (
     "w.token, w.pid, w.pid_started_at, w.host, w.heartbeat_at "
     "FROM study s LEFT JOIN study_lease w ON w.study_id = s.study_id "
 )
-_N_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,41 +147,71 @@ def find_study(c: sqlite3.Connection, reference: str) -> StudyRow:
     Raises:
         RunNotFoundError: None or several; the hint names the nearest or the candidates.
     """
-    studies = list_studies(c)
+    studies, _ = read_named(c)
     if not studies:
         raise RunNotFoundError("the store has no studies", hint="start one with `cream-tui sweep quick`")
-    matching = _match(studies, reference)
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        raise RunNotFoundError(
-            f"{reference!r} is the start of {len(matching)} studies", hint="name one of " + _list_names(matching)
-        )
-    near = set(difflib.get_close_matches(reference, [study.name for study in studies], n=_N_SHOWN, cutoff=0.5))
-    nearest = [study for study in studies if study.name in near]
-    raise RunNotFoundError(
-        f"no study {reference!r} in the store",
-        hint=f"nearest: {_list_names(nearest)}" if nearest else f"there are {_list_names(studies[-_N_SHOWN:])}",
-    )
+    exact = find_exact(studies, reference)
+    matching = [exact] if exact is not None else find_starts(studies, reference)
+    if len(matching) != 1:
+        raise refuse(studies, reference, noun="study")
+    return _load_study(c, matching[0])
 
 
 def find_run_or_study(c: sqlite3.Connection, reference: str) -> RunRow | StudyRow:
-    """The study of exactly this id or name, else the run that ``find_run`` finds, else the study that starts so.
+    """The study of exactly this id or name, else the run, else the only one that starts so; or the ``latest`` run.
+
+    Where a study starts so, the runs that are called after it do not count.
 
     Raises:
-        RunNotFoundError: Neither; the message is that of ``find_run``.
+        RunNotFoundError: Neither, or several.
     """
-    studies = list_studies(c)
-    for study in studies:
-        if reference in (study.study_id, study.name):
-            return study
-    try:
+    studies, runs = read_named(c)
+    known = [*studies, *runs]
+    found = find_exact(studies, reference) or find_exact(runs, reference)
+    if found is None and (reference == "latest" or not known):
         return find_run(c, reference)
-    except RunNotFoundError:
-        matching = _match(studies, reference)
-        if len(matching) == 1:
-            return matching[0]
-        raise
+    if found is None:
+        starts = find_starts(known, reference)
+        own = tuple(f"{one.name}-" for one in starts if one.is_study)
+        starts = [one for one in starts if one.is_study or not one.name.startswith(own)]
+        if len(starts) != 1:
+            raise refuse(known, reference, noun="run or study")
+        found = starts[0]
+    return _load_study(c, found) if found.is_study else find_run(c, found.key)
+
+
+def find_exact_run_or_study(c: sqlite3.Connection, reference: str) -> RunRow | StudyRow:
+    """The study or run of exactly this id or name, for what cannot be undone.
+
+    Raises:
+        RunNotFoundError: Neither; the hint names what the word may mean.
+    """
+    studies, runs = read_named(c)
+    known = [*studies, *runs]
+    found = find_exact(known, reference)
+    if found is not None:
+        return _load_study(c, found) if found.is_study else find_run(c, found.key)
+    if not known:
+        raise RunNotFoundError(NO_RUNS, hint=HOW_TO_START)
+    raise refuse_start(known, reference)
+
+
+def check_study_name(c: sqlite3.Connection, name: str) -> None:
+    """Passes where a new study may be called so.
+
+    Raises:
+        StoreError: a run is.
+    """
+    if fetch_rows(c, "SELECT 1 FROM run WHERE name = ? LIMIT 1", (name,)):
+        raise refuse_study_name(name)
+
+
+def refuse_study_name(name: str) -> StoreError:
+    """Why a study may not be called like a run."""
+    return StoreError(
+        f"a run is called {name} already, and studies and runs share their names",
+        hint="give the study another name (--name), or remove the run with `cream-tui rm`",
+    )
 
 
 def read_study_arms(c: sqlite3.Connection, study_id: str) -> list[StudyArm]:
@@ -275,24 +304,9 @@ def derive_study_state(study: StudyRow, arms: Sequence[StudyArm], *, is_alive: C
     return "done" if all(arm.state == "done" for arm in arms) else "stopped"
 
 
-def _match(studies: Sequence[StudyRow], reference: str) -> list[StudyRow]:
-    """Those that answer; exact matches go before starts, ids before names."""
-    for exact in (True, False):
-        for field in ("study_id", "name"):
-            words = [(getattr(study, field), study) for study in studies]
-            found = [
-                study
-                for word, study in words
-                if word == reference or (not exact and word.startswith(reference or "\0"))
-            ]
-            if found:
-                return found
-    return []
-
-
-def _list_names(studies: Sequence[StudyRow]) -> str:
-    shown = ", ".join(f"{study.name} ({study.study_id})" for study in studies[:_N_SHOWN])
-    return shown + (", ..." if len(studies) > _N_SHOWN else "")
+def _load_study(c: sqlite3.Connection, named: Named) -> StudyRow:
+    (row,) = fetch_rows(c, _SELECT + "WHERE s.study_id = ?", (named.key,))
+    return _build_study(row)
 
 
 def _build_study(row: sqlite3.Row) -> StudyRow:

@@ -18,6 +18,7 @@ from db.models import Run, Study, StudyArm, StudyLease
 from db.rows import Lease
 from db.run_writes import IsAlive, find_free_id, refuse_live_holder
 from db.session import Store
+from db.studies import refuse_study_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,7 @@ def create_study(store: Store, name: str, config_json: str, *, jobs: int, arms: 
     """
     with store.begin() as session:
         if session.exec(select(Run.run_id).where(col(Run.name) == name)).first() is not None:
-            raise StoreError(
-                f"a run is called {name} already, and studies and runs share their names",
-                hint="give the study another name, or remove the run with `cream-tui rm`",
-            )
+            raise refuse_study_name(name)
         if session.exec(select(Study.study_id).where(col(Study.name) == name)).first() is not None:
             raise StoreError(f"another process has just made the study {name}", hint="start it again to follow it")
         study_id = find_free_id(session, Study)

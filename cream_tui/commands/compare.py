@@ -11,10 +11,10 @@ from typing import Any
 from cream_tui import diagnostics, output
 from cream_tui.comparison import formats, terminal, wording
 from cream_tui.comparison.arms import Results
-from cream_tui.comparison.sentences import tell_cautions
+from cream_tui.comparison.sentences import tell_cautions, tell_missing
 from cream_tui.comparison.table import StudyTable, build_study_table
 from cream_tui.config_differences import find_differences, format_setting, load_config
-from cream_tui.export_formats import write_whole
+from cream_tui.export_formats import write_whole, writing
 from cream_tui.narrative import Arm, find_last_common, tell_differences
 from cream_tui.output import Cell, Column
 from cream_tui.readers.compared_runs import ComparedArms, check_enough, read_compared_arms
@@ -22,13 +22,11 @@ from cream_tui.result_table import SHORT_RESULT_COLUMNS, build_legend, build_rec
 from cream_tui.results import ModelResult, ResultReader, adjust_by_holm, compute_paired_test
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
-from cream_tui.units import format_quantity
 from cream_tui.views.compare import SeedArm, SummaryRow, build_model_summary
 from cream_tui.views.shared_prompts import SampledComparison, compare_sampled, summarise_sampled
 from db.compare_reads import read_run_costs, read_shared_iterations, read_shared_prompts
 from db.reading import snapshot
 from db.rows import RunRow
-from db.studies import StudyArm
 from engine.errors import ExitCode, find_nearest
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
@@ -91,25 +89,11 @@ def compare(store: str | None, references: Sequence[str], wish: Wish, *, as_json
 def _read(connection: sqlite3.Connection, references: Sequence[str], baseline: str | None) -> _Read:
     compared = read_compared_arms(connection, references, baseline=baseline)
     check_enough(compared.runs)
-    _warn_of_missing(compared.missing)
-    if compared.lacking_baseline is not None:
-        first = compared.arms[0].title
-        diagnostics.warn(f"the baseline {compared.lacking_baseline} has no run yet: arms are compared with {first}")
+    first = compared.arms[0].title
+    for line in tell_missing(compared.missing, lacking_baseline=compared.lacking_baseline, first=first):
+        diagnostics.warn(line)
     reader = ResultReader()
     return _Read(compared, {run.run_id: reader.read(connection, run.run_id) for run in compared.runs})
-
-
-def _warn_of_missing(missing: Sequence[StudyArm]) -> None:
-    """One line for each arm that could not start, one for all that wait."""
-    waiting: dict[str, int] = {}
-    for part in missing:
-        if part.error is None:
-            waiting[part.arm] = waiting.get(part.arm, 0) + 1
-        else:
-            diagnostics.warn(f"{part.arm}, seed {part.seed}: {part.error}")
-    if waiting:
-        arms = ", ".join(f"{arm} ({n})" for arm, n in waiting.items())
-        diagnostics.warn(f"not begun yet: {format_quantity(sum(waiting.values()), 'run')}: {arms}")
 
 
 def _choose_format(wish: Wish) -> str:
@@ -131,7 +115,9 @@ def _write(target: str | None, chunks: Iterable[str]) -> None:
     if target is None or target == "-":
         output.print_stream(chunks)
         return
-    write_whole(Path(target).expanduser(), chunks)
+    path = Path(target).expanduser()
+    with writing(path):
+        write_whole(path, chunks)
     diagnostics.narrate(f"comparison in {target}")
 
 

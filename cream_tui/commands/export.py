@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cream_tui import diagnostics, output
-from cream_tui.export_formats import encode_csv, encode_jsonl, encode_preferences, replacing, write_whole
+from cream_tui.export_formats import encode_csv, encode_jsonl, encode_preferences, replacing, write_whole, writing
 from cream_tui.stores import open_run_reader
 from db.exports import (
     EXPORT_COLUMNS,
@@ -67,7 +67,9 @@ def _write_text(target: str | None, chunks: Iterator[str]) -> None:
     if target is None or target == _STDOUT:
         output.print_stream(chunks)
     else:
-        write_whole(Path(target).expanduser(), chunks)
+        path = Path(target).expanduser()
+        with writing(path):
+            write_whole(path, chunks)
 
 
 def _write_parquet(target: str | None, what: str, rows: Iterable[tuple[Value, ...]]) -> None:
@@ -79,7 +81,8 @@ def _write_parquet(target: str | None, what: str, rows: Iterable[tuple[Value, ..
 
     columns = EXPORT_COLUMNS[what]
     records = (dict(zip(columns, row, strict=True)) for row in rows)
-    with replacing(Path(str(target)).expanduser()) as file:
+    path = Path(str(target)).expanduser()
+    with writing(path), replacing(path) as file:
         write_parquet(file, records, {name: find_kind(name) for name in columns})
 
 

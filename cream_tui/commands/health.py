@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cream_tui import diagnostics, output
+from cream_tui import output
 from cream_tui.health.findings import EarlyWarning, Finding, Status
 from cream_tui.health.rules import UNKNOWN
 from cream_tui.output import Cell, Column
@@ -30,12 +30,11 @@ _STYLES: dict[Status, str] = {"warn": "yellow", "ok": "green", "unknown": "dim"}
 
 
 def health(store: str | None, run: str, *, as_json: bool) -> int:
-    """Print the diagnostics of a run; what warns is no failure of the command."""
+    """Print the diagnostics of a run, or those of a study by arm; what warns is no failure of the command."""
     with open_run_reader(store) as (_, connection):
         named = find_run_or_study(connection, run)
         if isinstance(named, StudyRow):
-            hint = f"cream-tui show {shlex.quote(named.name)} lists them."
-            raise diagnostics.UsageProblem(f"{named.name} is a study; health looks at one run", hint)
+            return _show_study(connection, named, as_json=as_json)
         data = HealthReader(named.run_id).read(connection)
     if as_json:
         output.print_json(_build_record(data))
@@ -54,6 +53,20 @@ def health(store: str | None, run: str, *, as_json: bool) -> int:
             output.print_paragraph(finding.meaning)
             output.print_paragraph(f"Try: {finding.advice}", "dim")
     _print_unknown([finding for finding in ordered if finding.status == "unknown"])
+    return ExitCode.DONE
+
+
+def _show_study(connection: sqlite3.Connection, study: StudyRow, *, as_json: bool) -> int:
+    from cream_tui.commands import study_health
+
+    if not as_json:
+        study_health.print_study(connection, study)
+        return ExitCode.DONE
+    records = [
+        {"arm": arm, "seed": run.seed, **_build_record(HealthReader(run.run_id).read(connection))}
+        for arm, run in study_health.list_runs(connection, study)
+    ]
+    output.print_json({"study_id": study.study_id, "name": study.name, "runs": records})
     return ExitCode.DONE
 
 

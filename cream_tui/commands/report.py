@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cream_tui import diagnostics
-from cream_tui.export_formats import write_whole
+from cream_tui.export_formats import write_whole, writing
 from cream_tui.report.blocks import Report
 from cream_tui.stores import open_run_reader
 from cream_tui.units import format_quantity
@@ -30,7 +30,9 @@ def report(store: str | None, references: Sequence[str], target: str | None, *, 
         data = read_report_data(connection, references, baseline=baseline)
     chosen = [] if baseline is None else ["--baseline", baseline]
     command = shlex.join(["cream-tui", "report", *references, *chosen, "-o", path.name])
-    write(build_report(data, now=time.time(), command=command), path)
+    content = build_report(data, now=time.time(), command=command)
+    with writing(path):
+        write(content, path)
     diagnostics.narrate(f"{format_quantity(len(data.runs), 'run')}: {path}")
     return ExitCode.DONE
 
@@ -50,6 +52,8 @@ def _choose_format(target: str | None) -> tuple[Path, Callable[[Report, Path], N
         raise diagnostics.UsageProblem(f"-o {target}: a report is HTML or Markdown", "End the name in .html or .md.")
     if not path.parent.is_dir():
         raise diagnostics.UsageProblem(f"-o {target}: there is no folder {path.parent}", "Make it, or name another.")
+    if path.is_dir():
+        raise diagnostics.UsageProblem(f"-o {target}: is a folder", "Name a file in it.")
     return path, write
 
 

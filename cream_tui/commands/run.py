@@ -16,7 +16,7 @@ from cream_tui import diagnostics, output
 from cream_tui.stores import format_command, open_run_reader
 from db.paths import find_store_root
 from db.rows import RunRow
-from db.studies import StudyRow, find_run_or_study, read_study_arms
+from db.studies import StudyRow, find_exact_run_or_study, find_run_or_study, read_study_arms
 from engine.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def watch(store: str | None, run: str) -> int:
 
 def stop(store: str | None, run: str) -> int:
     """Stop a run, or a study with its runs, and say how it ended."""
-    root, found = _find_any(store, run)
+    root, found = _find_exact(store, run)
     if isinstance(found, StudyRow):
         from cream_tui.commands import study
 
@@ -163,7 +163,7 @@ def fork(
 
 def remove(store: str | None, run: str, *, is_sure: bool) -> int:
     """Remove a run, or a study with its runs, after a question on a terminal."""
-    root, found = _find_any(store, run)
+    root, found = _find_exact(store, run)
     if isinstance(found, StudyRow):
         return _remove_study(root, found, is_sure=is_sure)
     if not is_sure and not _ask(f"Remove run {found.name} ({found.run_id}, {found.state})?"):
@@ -249,6 +249,11 @@ def _find(store: str | None, reference: str) -> tuple[Path, RunRow]:
 def _find_any(store: str | None, reference: str) -> tuple[Path, RunRow | StudyRow]:
     with open_run_reader(store) as (root, connection):
         return root, find_run_or_study(connection, reference)
+
+
+def _find_exact(store: str | None, reference: str) -> tuple[Path, RunRow | StudyRow]:
+    with open_run_reader(store) as (root, connection):
+        return root, find_exact_run_or_study(connection, reference)
 
 
 def _refuse_queue(study: StudyRow, *, is_queued: bool) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from cream_tui import diagnostics, output
 from cream_tui.charts.spark import spark
 from cream_tui.commands.sweep import announce, build_record, follow_to_end
+from cream_tui.comparison.arms import sort_models
 from cream_tui.filtering.parser import quote
 from cream_tui.output import Cell, Column
 from cream_tui.readers.run_tables import RunTableReader
@@ -59,15 +60,17 @@ def stop(root: Path, store: str | None, study: StudyRow) -> int:
 def resume(root: Path, store: str | None, study: StudyRow, *, is_detached: bool) -> int:
     """Go on with a study and follow it."""
     from engine.runtime.study_control import resume_study
+    from engine.runtime.study_plan import is_running
 
     since = time.time()
+    word = "is running already" if is_running(study) else "resumed"
     resumed = resume_study(root, study)
     if resumed.lease is None and resumed.finished_at == study.finished_at:
         diagnostics.narrate(f"{study.name} is done already")
         return ExitCode.DONE
     if is_detached:
-        return announce(root, store, resumed, "resumed")
-    diagnostics.narrate(f"{study.name} ({study.study_id}) resumed; store {root}")
+        return announce(root, store, resumed, word)
+    diagnostics.narrate(f"{study.name} ({study.study_id}) {word}; store {root}")
     return follow_to_end(root, store, resumed, since=since)
 
 
@@ -106,8 +109,8 @@ def show(connection: sqlite3.Connection, store: str | None, study: StudyRow, *, 
 def _print_arms(summaries: Sequence[ArmSummary]) -> None:
     """A row for each arm; all curves are drawn on one scale."""
     means = [mean for summary in summaries for mean in summary.curve]
-    last = max((summary.models for summary in summaries), key=len)
-    n_models = max(len(summary.curve) for summary in summaries)
+    trained = sort_models({name for summary in summaries for name in summary.models if name != "M0"})
+    n_models = len(trained)
     columns = [
         Column("arm", is_flexible=True),
         Column("runs\ndone", "right"),
@@ -116,7 +119,7 @@ def _print_arms(summaries: Sequence[ArmSummary]) -> None:
         Column("seeds", "right", rank=1),
         Column("accuracy\n%", "right"),
         Column("95 %\ninterval", "right"),
-        *([Column(f"M1 to\n{[*last][-1]}", rank=2)] if n_models > 1 else []),
+        *([Column(f"{trained[0]} to\n{trained[-1]}", rank=2)] if n_models > 1 else []),
     ]
     rows: list[list[str | Cell]] = []
     for summary in summaries:

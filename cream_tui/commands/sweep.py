@@ -17,8 +17,9 @@ from cream_tui.stores import format_command, open_run_reader
 from cream_tui.views.study_account import StudyAccount, build_account, name_arm, tell_account, tell_failures
 from cream_tui.views.study_plan import tell_changes
 from db.paths import find_store_root
-from db.studies import StudyRow, read_study_stages
-from engine.errors import ExitCode
+from db.reading import has_store
+from db.studies import StudyRow, read_study_by_name, read_study_stages
+from engine.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from engine.runtime.study_plan import StudyPlan
@@ -44,10 +45,11 @@ def sweep(store: str | None, study: str, options: Options, *, is_dry: bool) -> i
     from engine.config.study import load_study, parse_seeds
     from engine.runtime.study_plan import check_study, plan_study
 
+    root = find_store_root(store)
+    _refuse_stored(root, store, study)
     seeds = None if options.seeds is None else parse_seeds(options.seeds)
     loaded = load_study(study, overrides=options.overrides, config=options.config, name=options.name, seeds=seeds)
     check_study(loaded)
-    root = find_store_root(store)
     plan = plan_study(root, loaded, jobs=options.jobs)
     if is_dry and options.as_json:
         output.print_json(build_plan_record(plan))
@@ -62,6 +64,29 @@ def sweep(store: str | None, study: str, options: Options, *, is_dry: bool) -> i
     return _start(root, store, plan, options)
 
 
+def _refuse_stored(root: Path, store: str | None, name: str) -> None:
+    """Say what to do with a study of the store of which there is no file here.
+
+    Raises:
+        UsageProblem: The name is that of such a study.
+    """
+    from engine.config.study import find_study_file
+
+    try:
+        find_study_file(name)
+    except ConfigError:
+        if not has_store(root):
+            return
+        with open_run_reader(str(root)) as (_, connection):
+            stored = read_study_by_name(connection, name)
+        if stored is not None:
+            ways = [format_command(f"{verb} {shlex.quote(name)}", store) for verb in ("show", "resume")]
+            raise diagnostics.UsageProblem(
+                f"{name} is a study of the store; sweep takes a study's file or a shipped name",
+                f"See it: {ways[0]}\nGo on with it: {ways[1]}",
+            ) from None
+
+
 def _start(root: Path, store: str | None, plan: StudyPlan, options: Options) -> int:
     from engine.runtime.study_control import start_study
 
@@ -69,10 +94,11 @@ def _start(root: Path, store: str | None, plan: StudyPlan, options: Options) -> 
     started = start_study(root, plan)
     for line in tell_changes(plan):
         diagnostics.narrate(line)
+    word = "is done already" if plan.is_done else "is running already" if plan.is_running else "started"
     if options.is_detached:
-        return announce(root, store, started, "is done already" if plan.is_done else "started")
+        return announce(root, store, started, word)
     if not plan.is_done:
-        diagnostics.narrate(f"{started.name} ({started.study_id}); store {root}")
+        diagnostics.narrate(f"{started.name} ({started.study_id}) {word}; store {root}")
     return follow_to_end(root, store, started, since=since, as_json=options.as_json)
 
 
@@ -120,8 +146,16 @@ def _conclude(store: str | None, record: StudyRecord) -> int:
         n_left = sum(state != "done" for state in record.states)
         diagnostics.narrate(f"{n_left} of {len(record.arms)} runs are not done. {resume_line}")
     if "done" in record.states:
-        diagnostics.narrate(f"compare its arms: {format_command(f'compare {shlex.quote(study.name)}', store)}")
+        diagnostics.narrate(_tell_next(record, store))
     return int(_CODES.get(record.state, ExitCode.INTERRUPTED))
+
+
+def _tell_next(record: StudyRecord, store: str | None) -> str:
+    """How to see what it found; a comparison takes two runs."""
+    name = shlex.quote(record.study.name)
+    if sum(arm.run_id is not None for arm in record.arms) > 1:
+        return f"compare its arms: {format_command(f'compare {name}', store)}"
+    return f"see it: {format_command(f'show {name}', store)}"
 
 
 def print_plan(plan: StudyPlan) -> None:

@@ -8,12 +8,20 @@ together is corrected together, by Holm.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from cream_tui.comparison.arms import ArmModels, BySeed, Results, collect_models
-from cream_tui.results import SIGNIFICANCE, Item, ModelResult, adjust_by_holm, compute_paired_test
+from cream_tui.results import (
+    SIGNIFICANCE,
+    Item,
+    ModelResult,
+    adjust_by_holm,
+    compute_paired_test,
+    restrict_items,
+    restrict_to_shared,
+)
 from cream_tui.views.compare import SeedArm
 
 Family = Literal["arms", "models"]
@@ -49,6 +57,11 @@ class Difference:
     @property
     def mean(self) -> float:
         return self.first_mean - self.second_mean
+
+    @property
+    def is_none(self) -> bool:
+        """Whether both sides are right on the same items with every seed."""
+        return self.method == BOOTSTRAP and self.mean == self.low == self.high == 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,35 +135,32 @@ def compute_difference(first: BySeed, second: BySeed, task: str | None = None) -
         pairs = {seed: (first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())}
     if not pairs:
         return "not computable, because they share no seed"
-    models = [model for pair in pairs.values() for model in pair]
-    items = set(models[0].items).intersection(*(model.items for model in models[1:]))
-    by_task: dict[str, list[Item]] = {}
-    for item in sorted(items):
-        if task in (None, item[0]):
-            by_task.setdefault(item[0], []).append(item)
-    if not by_task:
+    models = restrict_to_shared([model for pair in pairs.values() for model in pair])
+    if task is not None and any(count.task != task for count in models[0].tasks):
+        models = [restrict_items(model, {item for item in model.items if item[0] == task}) for model in models]
+    if not models[0].tasks:
         return "not computable, because they answered no item in common"
-    for name, shared in by_task.items():
-        if len(shared) == 1:
-            return f"not computable, because they answered a single item of {name} in common"
+    for count in models[0].tasks:
+        if count.n_items == 1:
+            return f"not computable, because they answered a single item of {count.task} in common"
     seeds = sorted({*first, *second} if len(first) == len(second) == 1 else pairs)
-    sides = [[pair[side] for pair in pairs.values()] for side in (0, 1)]
-    return _test(sides[0], sides[1], tuple(seeds), by_task)
+    return _test(models[::2], models[1::2], tuple(seeds))
 
 
-def _test(
-    firsts: Sequence[ModelResult],
-    seconds: Sequence[ModelResult],
-    seeds: tuple[int, ...],
-    by_task: Mapping[str, Sequence[Item]],
-) -> Difference:
+def _test(firsts: Sequence[ModelResult], seconds: Sequence[ModelResult], seeds: tuple[int, ...]) -> Difference:
+    """The test of models that answered the same items."""
     import numpy as np
 
     from engine.method.comparison import compute_paired_bootstrap
 
+    items = list(firsts[0].items)
+    by_task: dict[str, list[int]] = {}
+    for place, (name, _) in enumerate(items):
+        by_task.setdefault(name, []).append(place)
     first, second = (
-        [np.array([[model.items[item] for item in items] for model in models], float) for items in by_task.values()]
+        [outcomes[:, places] for places in by_task.values()]
         for models in (firsts, seconds)
+        for outcomes in [np.array([_list_outcomes(model, items) for model in models], float)]
     )
     found = compute_paired_bootstrap([own - other for own, other in zip(first, second, strict=True)])
     difference = Difference(
@@ -166,14 +176,14 @@ def _test(
     )
     if len(firsts) > 1:
         return difference
-    kept = {item for items in by_task.values() for item in items}
-    test = compute_paired_test(*(_restrict(models[0], kept) for models in (firsts, seconds)))
+    test = compute_paired_test(firsts[0], seconds[0])
     assert test is not None  # there are items
     return replace(difference, method=MCNEMAR, p_value=test.p_value, is_split=test.is_split)
 
 
-def _restrict(model: ModelResult, items: set[Item]) -> ModelResult:
-    return replace(model, items={item: is_right for item, is_right in model.items.items() if item in items})
+def _list_outcomes(model: ModelResult, items: list[Item]) -> list[bool]:
+    """Whether it got each of these right, in their order."""
+    return list(model.items.values()) if list(model.items) == items else [model.items[item] for item in items]
 
 
 def _compare_arm(arm: ArmModels, baseline: ArmModels) -> Comparison:

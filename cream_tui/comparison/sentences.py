@@ -15,14 +15,16 @@ from cream_tui.comparison.arms import ArmModels, Results, collect_models
 from cream_tui.comparison.estimates import estimate_over_seeds
 from cream_tui.comparison.paired import MCNEMAR, Comparison, Difference, compare_arms
 from cream_tui.results import SIGNIFICANCE, adjust_by_holm
-from cream_tui.units import format_p_value, format_percent, format_signed
+from cream_tui.units import format_p_value, format_percent, format_quantity, format_signed
 from cream_tui.views.compare import SeedArm
+from db.studies import StudyArm
 
 _LEAST_SEEDS = 2
 _MOST_ALONE = 2  # so many arms that say the same have a sentence each
 _Found = TypeVar("_Found")
 _ONE_SEED_EACH = " with this one seed of each, which says nothing about the methods"
 RUNS_NOT_METHODS = "These are runs, not methods: repeat them with other seeds before you conclude."
+RUN_NOT_METHOD = "one seed, which speaks of runs, not of methods: repeat it with other seeds before you conclude."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,40 @@ def tell_study(
 
 
 def tell_seeds(arms: Sequence[SeedArm], results: Results, *, baseline: int) -> list[str]:
-    """How arms of several seeds differ from the baseline; one sentence of caution where an arm has a single one."""
+    """How arms of several seeds differ from the baseline."""
     base = arms[baseline]
     others = [arm for k, arm in enumerate(arms) if k != baseline and min(arm.n_seeds, base.n_seeds) >= _LEAST_SEEDS]
-    return [*tell_arms(compare_arms([base, *others], results)), *tell_cautions(arms)]
+    return tell_arms(compare_arms([base, *others], results))
 
 
 def tell_cautions(arms: Sequence[SeedArm]) -> list[str]:
-    """One sentence where an arm has a single seed."""
-    return [RUNS_NOT_METHODS] if any(arm.n_seeds < _LEAST_SEEDS for arm in arms) else []
+    """One sentence where arms have a single seed."""
+    single = [arm.title for arm in arms if arm.n_seeds < _LEAST_SEEDS]
+    if len(single) == len(arms):
+        return [RUNS_NOT_METHODS]
+    return [f"{', '.join(single)}: {RUN_NOT_METHOD}"] if single else []
+
+
+def tell_missing(missing: Sequence[StudyArm], *, lacking_baseline: str | None, first: str) -> list[str]:
+    """What studies ask for and have not: a line for each run that could not start, one for all that wait.
+
+    Args:
+        lacking_baseline: The arm that a study compares with, where it has no run yet.
+        first: The arm that the others are compared with instead.
+    """
+    told = []
+    waiting: dict[str, int] = {}
+    for part in missing:
+        if part.error is None:
+            waiting[part.arm] = waiting.get(part.arm, 0) + 1
+        else:
+            told.append(f"{part.arm}, seed {part.seed}: {' '.join(part.error.splitlines())}")
+    if waiting:
+        arms = ", ".join(f"{arm} ({n})" for arm, n in waiting.items())
+        told.append(f"not begun yet: {format_quantity(sum(waiting.values()), 'run')}: {arms}")
+    if lacking_baseline is not None:
+        told.append(f"the baseline {lacking_baseline} has no run yet: arms are compared with {first}")
+    return told
 
 
 def tell_arms(comparisons: Sequence[Comparison]) -> list[str]:
@@ -97,6 +124,11 @@ def tell_comparison(found: Comparison) -> str:
     difference = found.difference
     if difference is None:
         return f"{found.first} against {found.second}: {found.reason}."
+    if difference.is_none:
+        return (
+            f"At {found.first_model} {found.first} and {found.second} are right on the same of the "
+            f"{difference.n_items} items, {format_percent(difference.first_mean)} %: nothing tells them apart."
+        )
     figures = (
         f"At {found.first_model} {found.first} has {format_percent(difference.first_mean)} % and {found.second} "
         f"{format_percent(difference.second_mean)} %: {_describe_difference(found)}"

@@ -21,7 +21,7 @@ MEASURE_TITLES = dict(
     )
 )
 TEST_TITLES = ("first", "second", "difference", "95 % interval", "p by Holm", "t over seeds", "seeds", "items")
-_RATES = frozenset({"label_accuracy"})
+RATES = frozenset({"label_accuracy"})
 _SIGNED = frozenset({"tau_previous", "tau_anchor"})
 _WHY_NOT = {ONE_SEED: "there is one seed", NO_SPREAD: "every seed has the same value"}
 _LENGTHS = frozenset({"chosen_n_tokens", "rejected_n_tokens"})
@@ -39,7 +39,7 @@ def format_accuracy_interval(estimate: Estimate) -> str:
 
 def format_measure(name: str, value: float | None) -> str:
     """A measure as a reader wants it: rates as percent, taus signed."""
-    if name in _RATES:
+    if name in RATES:
         return format_percent(value)
     if name in _SIGNED:
         return format_signed(value)

@@ -29,10 +29,12 @@ class Feature:
     """A number that an iteration may be judged by.
 
     Attributes:
+        title: In words, with its unit.
         needs: Measures of the model that samples.
         compute: Of that model, given whether it is the first of its run.
     """
 
+    title: str
     needs: tuple[str, ...]
     compute: Callable[[ModelResult, bool], float]
 
@@ -80,9 +82,9 @@ def _measure_first_push(model: ModelResult, is_first: bool) -> float:
 
 # By name. None of them needs gold answers.
 FEATURES: Mapping[str, Feature] = {
-    "last_step": Feature(("kl_previous",), _measure_last_step),
-    "is_first": Feature((), lambda model, is_first: float(is_first)),
-    "first_push": Feature(("tau_anchor", "confidence"), _measure_first_push),
+    "last_step": Feature("log of the KL of the last training, nats", ("kl_previous",), _measure_last_step),
+    "is_first": Feature("the first model that samples", (), lambda model, is_first: float(is_first)),
+    "first_push": Feature("tau to the anchor, times 2 C − 1", ("tau_anchor", "confidence"), _measure_first_push),
 }
 
 

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cream_tui.comparison.sentences import RUNS_NOT_METHODS, tell_seeds
+from cream_tui.comparison.sentences import tell_cautions, tell_seeds
 from cream_tui.narrative import Arm, find_last_common, tell_differences
 from cream_tui.results import ResultReader
 from cream_tui.views.compare import find_arm, group_by_seed
@@ -106,8 +106,8 @@ class SharedReader:
         own = sentences[[run.run_id for run in others].index(rival.run_id)]
         pair = find_last_common(results[rival.run_id], results[baseline.run_id])
         return SharedData(
-            sentences=(*(sentence for sentence in seeds if sentence != RUNS_NOT_METHODS), own),
-            cautions=tuple(sentence for sentence in seeds if sentence == RUNS_NOT_METHODS),
+            sentences=(*seeds, own),
+            cautions=tuple(tell_cautions(arms)),
             models=tuple(evaluations),
             greedy=OutcomeCount() if pair is None else count_greedy(*pair),
             sampled=tuple(sampled),

@@ -17,18 +17,20 @@ from cream_tui.health.rules import examine_run
 from cream_tui.readers.compared_runs import ComparedArms, read_compared_arms
 from cream_tui.readers.study_records import WAITING
 from cream_tui.results import ModelResult, ResultReader
-from db.errors import RunNotFoundError
 from db.queries import read_run_stages
 from db.reading import snapshot
 from db.rows import RunRow
 from db.studies import StudyArm, StudyRow, list_studies, read_study_arms
 
-_ENDED = ("done", "failed", "stopped")
-
 
 @dataclass(frozen=True, slots=True)
 class StudyWant:
-    """``study_id`` None is the newest study; ``baseline`` the title of an arm, None the one that the study names."""
+    """What to read.
+
+    Attributes:
+        study_id: None for the newest study, which also stands in for one that is gone.
+        baseline: The title of an arm; None for the one that the study names.
+    """
 
     study_id: str | None
     baseline: str | None
@@ -72,22 +74,18 @@ class StudyReader:
         self._last: tuple[object, StudyResults] | None = None
 
     def read(self, c: sqlite3.Connection, want: StudyWant) -> StudyResults | None:
-        """The study now, the same object as long as nothing has moved; None where there is no such study."""
+        """The study now, the same object as long as nothing has moved; None where there is no study."""
         with snapshot(c):
-            study = next(
-                (found for found in reversed(list_studies(c)) if want.study_id in (None, found.study_id)), None
-            )
-            if study is None:
+            studies = list_studies(c)
+            if not studies:
                 return None
-            try:
-                compared = _read_arms(c, study, want.baseline)
-            except RunNotFoundError:  # deleted meanwhile
-                return None
+            study = next((found for found in studies if found.study_id == want.study_id), studies[-1])
+            compared = _read_arms(c, study, want.baseline)
             states = tuple(_find_state(arm) for arm in read_study_arms(c, study.study_id))
             known = {run.run_id: self._read_run(c, run) for run in compared.runs}
         arms = tuple((arm.title, arm.run_ids) for arm in compared.arms)
         moved = tuple((run_id, found.signature) for run_id, found in known.items())
-        signature = (study.study_id, study.name, arms, compared.missing, states, moved)
+        signature = (study.study_id, study.name, arms, compared.missing, compared.lacking_baseline, states, moved)
         if self._last is None or self._last[0] != signature:
             self._known = known
             results = {run_id: found.models for run_id, found in known.items()}
@@ -99,9 +97,9 @@ class StudyReader:
 
     def _read_run(self, c: sqlite3.Connection, run: RunRow) -> _Known:
         known = self._known.get(run.run_id)
-        if run.state in _ENDED:
+        if run.state == "done":
             signature: tuple[object, ...] = (run.state, run.finished_at)
-        else:
+        else:  # the stages of a stopped one go on where another run shares them
             signature = tuple((stage.stage_id, stage.state) for stage in read_run_stages(c, run.run_id))
         if known is not None and known.signature == signature:
             return known

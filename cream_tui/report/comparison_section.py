@@ -6,12 +6,11 @@ Pure: data in, blocks out. Numbers, tests and sentences are those of ``cream_tui
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cream_tui.comparison.arms import sort_models
-from cream_tui.comparison.paired import Comparison, compare_arms, compare_models
-from cream_tui.comparison.sentences import tell_study
-from cream_tui.comparison.table import StudyTable, TableCell, TableRow, build_study_table
+from cream_tui.comparison.formats import ComparedStudy
+from cream_tui.comparison.paired import Comparison
+from cream_tui.comparison.table import StudyTable, TableCell, TableRow
 from cream_tui.comparison.wording import (
     TEST_TITLES,
     format_accuracy_interval,
@@ -25,30 +24,11 @@ from cream_tui.report.reading import ReportData
 from cream_tui.units import MISSING, format_percent, format_range
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """The comparisons of a report, made once: arms against the first, and models of an arm against one another."""
-
-    table: StudyTable
-    arms: tuple[Comparison, ...]
-    models: tuple[Comparison, ...]
-
-
-def compare(data: ReportData) -> Compared:
-    """All tests and the table."""
-    return Compared(
-        build_study_table(data.arms, data.results),
-        tuple(compare_arms(data.arms, data.results)),
-        tuple(compare_models(data.arms, data.results)),
-    )
-
-
-def build_finding_blocks(data: ReportData, compared: Compared) -> list[Block]:
+def build_finding_blocks(data: ReportData, compared: ComparedStudy) -> list[Block]:
     """What the data carry, one sentence each; then what a reader must know of them."""
-    told = tell_study(data.arms, data.results, compared.arms, compared.models)
-    if not told:
+    if not compared.sentences:
         return [Paragraph(f"Findings: {NOT_COMPUTABLE}no model after M0 was evaluated.")]
-    blocks: list[Block] = [Bullets(tuple(told))]
+    blocks: list[Block] = [Bullets(tuple(compared.sentences))]
     if len(data.arms) > 1:
         lacking = data.lacking_baseline
         why = "" if lacking is None else f", since the baseline {lacking} has no run yet"
@@ -56,7 +36,7 @@ def build_finding_blocks(data: ReportData, compared: Compared) -> list[Block]:
     return blocks
 
 
-def build_table_blocks(compared: Compared) -> list[Block]:
+def build_table_blocks(compared: ComparedStudy) -> list[Block]:
     """Arms by models; where there are several tasks, of their average, and folded the paper's table of each task."""
     table = compared.table
     if not table.rows:
@@ -88,11 +68,11 @@ def _build_model_table(table: StudyTable, caption: str) -> Table:
     return Table(("arm", "seeds", *names), tuple(rows), caption, 1, frozenset(strong))
 
 
-def build_test_blocks(compared: Compared) -> list[Block]:
+def build_test_blocks(compared: ComparedStudy) -> list[Block]:
     """The tests, folded: every comparison with its interval and p-value, or why it has none."""
     families = (
-        ("Tests of arms against the first one", compared.arms),
-        ("Tests of an arm's last model against its M1 and its best model", compared.models),
+        ("Tests of arms against the first one", compared.arm_tests),
+        ("Tests of an arm's last model against its M1 and its best model", compared.model_tests),
     )
     return [Fold(title, (_build_tests(title, found),)) for title, found in families if found]
 

@@ -127,7 +127,7 @@ def _tell_warned(known: Sequence[_Warned]) -> tuple[str, str, str]:
     others = [one.title for one in known if not one.is_always]
     if not others and len(known) > 1:
         every = f"all {len(known)} arms"
-    elif len(others) < len(known) / _FEW:
+    elif 0 < len(others) < len(known) / _FEW:
         every = f"all {len(known)} arms but {', '.join(others)}"
     else:
         every = ", ".join(always)

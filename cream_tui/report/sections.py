@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cream_tui.cards.markdown import hide_places
+from cream_tui.comparison.formats import compare_study
 from cream_tui.config_differences import find_differences, format_setting, load_config
 from cream_tui.report.blocks import NOT_COMPUTABLE, Block, Bullets, Code, Fold, Paragraph, Report, Section, Table
 from cream_tui.report.comparison_section import (
     build_finding_blocks,
     build_table_blocks,
     build_test_blocks,
-    compare,
 )
 from cream_tui.report.figure_sections import (
     build_accuracy_blocks,
@@ -54,7 +54,7 @@ def build_report(data: ReportData, *, now: float, command: str) -> Report:
     counts = (len(data.arms), "arm"), (len(data.runs), "run"), (n_seeds, "seed")
     size = ", ".join(format_quantity(n, noun) for n, noun in counts)
     lead = f"{size}, models M0 to M{data.last_index}. Written {_format_moment(now)}."
-    compared = compare(data)
+    compared = compare_study(title, data.arms, data.results)
     accuracy = (*build_table_blocks(compared), *build_accuracy_blocks(data), *build_test_blocks(compared))
     sections = [
         Section("findings", "What it shows", tuple(build_finding_blocks(data, compared))),

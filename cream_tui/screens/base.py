@@ -178,6 +178,7 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         self.top_bar = TopBar(self.MODE)
         self.status_line = StatusLine()
         self.data: Data | None = None
+        self.came_from = "runs"
 
     @property
     def cream(self) -> CreamApp:
@@ -324,9 +325,13 @@ class StoreScreen(Screen[None], Generic[Want, Data]):
         self.refresh_data()
 
     def action_back(self) -> None:
-        """One step back: to the list of runs. A screen with something open closes that first."""
+        """One step back: to the study that it was opened from, else to the list of runs.
+
+        A screen with something open closes that first.
+        """
         if self.MODE != "runs":
-            self.app.run_worker(self.cream.show_mode("runs"))
+            before, self.came_from = self.came_from, "runs"
+            self.app.run_worker(self.cream.show_mode(before))
 
     def _read(self, want: Want) -> Data | None:
         began = time.monotonic()

@@ -65,7 +65,7 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         "where that carries a claim; Δ acc: points of accuracy to the baseline at the last model that both have, with "
         "its 95 % interval and p by Holm; warn: how many diagnostics warn in its runs. The words are of the arm under "
         "the cursor, on the baseline of the whole study. m shows another measure, space marks an arm, p takes it as "
-        "the baseline, enter opens its runs beside those of the baseline."
+        "the baseline, enter opens its runs beside those of the baseline, 2, 3 and 6 a run of it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,c", "compare", "Its runs", id="study.compare"),
@@ -81,7 +81,7 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
     def __init__(self) -> None:
         super().__init__()
         self._reader = StudyReader()  # only touched by the reading thread
-        self._baseline: str | None = None
+        self._chosen: tuple[str, str] | None = None  # a study, and the arm that a person takes as its baseline
         self._selected: frozenset[str] = frozenset()
         self._is_by_value = False
         self._measure: Measure | None = None
@@ -112,6 +112,12 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         """The current study."""
         return StudyWant(self.cream.current_study_id, self._baseline)
 
+    @property
+    def _baseline(self) -> str | None:
+        """The arm that a person compares with; None: that of the study."""
+        study_id, arm = self._chosen or (None, None)
+        return arm if study_id == self.cream.current_study_id else None
+
     def read(self, connection: sqlite3.Connection, want: StudyWant) -> StudyResults | None:
         """Read on from the last time."""
         return self._reader.read(connection, want)
@@ -131,6 +137,8 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
             self.words.set_titles("in words")
         self._shown = data
         self.cream.current_study_id = data.study.study_id
+        if [self._baseline] != [arm.title for arm in data.compared.arms[:1]]:  # an arm that is gone is none
+            self._chosen = None
         measures = list_measures(data.comparison.table)
         if self._measure not in measures:
             self._measure = measures[0] if measures else None
@@ -147,9 +155,8 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         self.refresh_bindings()
 
     def open_target(self, target: Target) -> None:
-        """A study; what was chosen for another one is forgotten."""
+        """A study; another one is read anew."""
         if isinstance(target, StudyTarget) and (self._shown is None or self._shown.study.study_id != target.study_id):
-            self._baseline = None
             self.top_bar.set_texts("reading …")
 
     @property
@@ -170,12 +177,13 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         self._models = list_models(lines)
         self._has_seeds = has_unlike_seeds(lines)
         self.table.set_columns(build_columns(self._models, has_seeds=self._has_seeds))
-        self.table.border_title = self._describe_arms(lines)
+        titles = self._describe_arms(lines), tell_counts(data.states)
+        if titles != (self.table.border_title, self.table.border_subtitle):  # setting them draws the whole table
+            self.table.border_title, self.table.border_subtitle = titles
         if len(lines) != self._n_rows:  # another height lays the screen out anew
             self._n_rows = len(lines)
             self.table.styles.height = len(lines) + _FRAME_LINES
         self.table.set_rows(lines)
-        self.table.border_subtitle = tell_counts(data.states)
         base = next((f"baseline {line.title}" for line in lines if line.place == 0), "")
         self.top_bar.set_texts(data.study.name, base)
         self._look()
@@ -190,6 +198,7 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         if line is None or measure is None:
             self.chart.set_series(())
             self.words.show(Content("No model was evaluated yet."))
+            self.status_line.set_text("")
             return
         self.chart.title = f"{measure.title}: mean over seeds, 95 % interval"
         self.chart.x_axis = Axis("model", prefix="M", min_step=1)
@@ -202,6 +211,8 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
             Content.assemble(*((text, _STYLES[style]) for text, style in explain(data, line))), to_top=is_another
         )
         self.status_line.set_text(describe_line(line, measure))
+        if self.is_current_mode:  # what the digits open is of this arm
+            self.cream.current_run_id = next(arm.run_ids[0] for arm in data.compared.arms if arm.title == line.title)
 
     def _describe_arms(self, lines: Sequence[ArmLine]) -> str:
         words = "arms by their newest value" if self._is_by_value else "arms"
@@ -240,8 +251,9 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
 
     def action_take_baseline(self) -> None:
         """Compare all arms with the one under the cursor; again: with that of the study."""
-        if self.line is not None:
-            self._baseline = None if self.line.title == self._baseline else self.line.title
+        if self.line is not None and self._shown is not None:
+            title = self.line.title
+            self._chosen = None if title == self._baseline else (self._shown.study.study_id, title)
             self.refresh_data()
 
     def action_sort(self) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 
 from cream_tui.charts.spark import spark
 from cream_tui.health.catalogue import CATALOGUE
+from cream_tui.health.early_warning import FEATURES
 from cream_tui.health.findings import EarlyWarning, Finding, Status
 from cream_tui.health.rules import show_value
 from cream_tui.targets import PairsTarget, RunTarget, Target
@@ -210,10 +211,9 @@ def _explain_early(diagnosis: Diagnosis) -> list[Span]:
         spans += [("\nWhat to try: ", "bold"), (_EARLY_ADVICE.format_map(names) + "\n", "")]
     history = diagnosis.probabilities
     spans += _list_history(history, early.model, _STYLES[status], _show_probability, title="probability by model")
-    width = max(map(len, early.features), default=0)
-    lines = [
-        f"  {name.replace('_', ' '):<{width}}  {format_compact(value)}\n" for name, value in early.features.items()
-    ]
+    told = {FEATURES[name].title: value for name, value in early.features.items() if value}
+    width = max(map(len, told), default=0)
+    lines = [f"  {title:<{width}}  {format_compact(value)}\n" for title, value in told.items()]
     return [*spans, ("\nfrom\n", "dim"), *((line, "") for line in lines)]
 
 

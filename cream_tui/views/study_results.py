@@ -14,10 +14,11 @@ from cream_tui.comparison.arms import sort_models
 from cream_tui.comparison.estimates import Estimate, estimate_accuracy
 from cream_tui.comparison.formats import ComparedStudy
 from cream_tui.comparison.paired import Comparison
-from cream_tui.comparison.sentences import tell_arms, tell_models
+from cream_tui.comparison.sentences import tell_arms, tell_missing, tell_models
 from cream_tui.comparison.table import AVERAGE, MEASURES, SHARED, Change, StudyTable
 from cream_tui.comparison.wording import (
     MEASURE_TITLES,
+    RATES,
     format_accuracy_interval,
     format_change,
     format_measure,
@@ -29,7 +30,6 @@ from cream_tui.text import make_visible
 from cream_tui.units import MISSING, format_percent, format_quantity
 from cream_tui.views.columns import Cell, Column, RowCells
 
-_RATES = ("label_accuracy",)
 _MODEL_WIDTH = 6  # 73.5 with its arrow and star
 Span: TypeAlias = tuple[str, str]
 _Estimates: TypeAlias = dict[str, Estimate]  # by model
@@ -47,7 +47,7 @@ class Measure:
     @property
     def is_percent(self) -> bool:
         """Whether its values are rates that are written in percent."""
-        return self.is_accuracy or self.key in _RATES
+        return self.is_accuracy or self.key in RATES
 
     def write(self, estimate: Estimate | None, change: Change | None = None) -> str:
         """The mean, an accuracy with its arrow."""
@@ -113,7 +113,7 @@ def list_measures(table: StudyTable) -> list[Measure]:
     """What there is to look at, the mean accuracy first."""
     columns = sorted(table.columns, key=lambda column: column != AVERAGE)
     found = [
-        Measure(name, "accuracy %" if name in (columns[0],) else f"accuracy on {name} %", True) for name in columns
+        Measure(name, f"accuracy on {name} %" if place else "accuracy %", True) for place, name in enumerate(columns)
     ]
     known = {name for row in table.measures for name, value in zip(MEASURES, row.estimates, strict=True) if value}
     return found + [Measure(name, MEASURE_TITLES[name], False) for name in MEASURES if name in known]
@@ -280,13 +280,19 @@ def explain(results: StudyResults, line: ArmLine) -> list[Span]:
     told = tell_arms([line.test]) if line.test is not None else []
     told += tell_models([found for found in comparison.model_tests if found.first == line.title])
     if line.place == 0:
-        told = ["The other arms are compared with this one.", *comparison.sentences]
+        told = [*comparison.sentences]
+        if len(results.compared.arms) > 1:
+            told.insert(0, "The other arms are compared with this one.")
     spans = [(make_visible(line.title), "bold"), *_list_paragraphs(told)]
     warned = results.warned.get(line.title, {})
     if warned:
         words = ", ".join(f"{title} ({n})" for title, n in warned.items())
         spans.append((f"\nWarns, in how many of {format_quantity(line.n_seeds, 'run')}: {words}.", "warn"))
-    notes = [*tell_missing(results), *list_table_notes(comparison.table)] if line.place == 0 else []
+    notes: list[str] = []
+    if line.place == 0:
+        lacking = results.compared.lacking_baseline
+        notes = tell_missing(results.compared.missing, lacking_baseline=lacking, first=line.title)
+        notes += list_table_notes(comparison.table)
     return spans + [(f"\n{make_visible(note)}", "dim") for note in notes]
 
 
@@ -294,26 +300,11 @@ def _list_paragraphs(sentences: Sequence[str]) -> list[Span]:
     return [(f"\n{make_visible(sentence)}", "") for sentence in sentences]
 
 
-def tell_missing(results: StudyResults) -> list[str]:
-    """What the study asks for and no run has begun."""
-    waiting: dict[str, int] = {}
-    for part in results.compared.missing:
-        waiting[part.arm] = waiting.get(part.arm, 0) + 1
-    told = []
-    if waiting:
-        arms = ", ".join(f"{arm} ({n})" for arm, n in waiting.items())
-        told.append(f"Not begun: {format_quantity(len(results.compared.missing), 'run')}: {arms}.")
-    if results.compared.lacking_baseline is not None and results.compared.arms:
-        first = results.compared.arms[0].title
-        told.append(f"The baseline {results.compared.lacking_baseline} has no run yet: arms are compared with {first}.")
-    return told
-
-
 def tabulate(study: ComparedStudy) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """Every accuracy of the table, raw."""
     columns = ("arm", "model", "task", "mean", "low", "high", "n_seeds")
     rows = [
-        (row.arm, row.model, task, cell.estimate.mean, cell.estimate.low, cell.estimate.high, row.n_seeds)
+        (row.arm, row.model, task, cell.estimate.mean, cell.estimate.low, cell.estimate.high, cell.estimate.n_seeds)
         for row in study.table.rows
         for task, cell in zip(study.table.columns, row.cells, strict=True)
         if cell is not None

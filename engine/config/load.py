@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = [
     "load_run_config",
     "schema",
 ]
+_STUDY_PARTS = {"config", "methods"}
 _METHOD_PARTS = {"name", "scorers", "aggregate", "confidence"}
 
 
@@ -222,6 +224,8 @@ def _show_name(name: str) -> str:
 
 def _load_file(path: Path, *, is_parent: bool = False) -> dict[str, Any]:
     raw = load_mapping(path)
+    if raw.keys() >= _STUDY_PARTS:
+        raise ConfigError(f"{path} is a study file", hint=f"start it with: cream-tui sweep {shlex.quote(str(path))}")
     parent = raw.pop("extends", None)
     raw = resolve_paths(raw, path.absolute().parent)
     if parent is None:

@@ -31,8 +31,8 @@ MAX_RUNS = 2000
 MAX_NAME = 40  # of a study: its runs' names start with it
 _MAX_RUN_NAME = 80
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-_SEEDS = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
-_OWN_KEYS = {"seed": "seeds", "method": "methods", "name": "name"}
+_SEEDS = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+_OWN_KEYS = {"seed": "seeds", "method": "methods", "method.name": "methods", "name": "name"}
 # Last words of a dotted key that say little alone.
 _VAGUE_WORDS = {"kind", "value", "n", "name", "path"}
 
@@ -145,13 +145,14 @@ def find_study_file(name_or_path: str) -> Path:
         path = Path(name_or_path).expanduser()
         if name_or_path.strip() and path.is_file():
             return path
+        is_folder = bool(name_or_path.strip()) and path.is_dir()
     except (OSError, ValueError, RuntimeError):
-        pass
+        is_folder = False
     nearest = find_nearest(Path(name_or_path).stem, shipped)
     guess = f" Did you mean {nearest}?" if nearest else ""
     shown = name_or_path if name_or_path.isprintable() and name_or_path.strip() else ascii(name_or_path)
     raise ConfigError(
-        f"no study {shown}",
+        f"{shown} is a folder, not a study file" if is_folder else f"no study {shown}",
         hint=f"Name a YAML file, or one of the shipped: {', '.join(shipped)}.{guess}",
         value=name_or_path,
     )
@@ -167,10 +168,14 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         match = _SEEDS.fullmatch(part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last <= MAX_SEED or last - first >= MAX_RUNS:
+        if first > last:
             raise ConfigError(
                 f"--seeds {text!a} are no seeds", hint="For example: --seeds 0-4, or 0,1,2", key="--seeds"
             )
+        if len(found) + last - first >= MAX_RUNS:
+            raise ConfigError(f"--seeds {text!a} are too many: a study has at most {MAX_RUNS} runs", key="--seeds")
+        if last > MAX_SEED:
+            raise ConfigError(f"--seeds {text!a}: the largest seed is {MAX_SEED}", key="--seeds")
         found += range(first, last + 1)
     if (repeated := _find_repeated(found)) is not None:
         raise ConfigError(f"--seeds {text!a}: {repeated} stands there twice", key="--seeds")
@@ -335,17 +340,25 @@ def _flatten(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
     for key, value in _walk(settings):
         if not _DOTTED.fullmatch(key):
             raise _Refused(f"{place}: {key!a} is no key", place, "For example: training.beta")
-        top = key if key != "method.name" else "method"
-        if top in _OWN_KEYS:
+        owner = _find_owner(key)
+        if owner is not None:
             raise _Refused(
-                f"{place}.{key}: a study has `{_OWN_KEYS[top]}` for that",
+                f"{place}.{key}: a study has `{owner}` for that",
                 f"{place}.{key}",
-                f"Move it to {_OWN_KEYS[top]}.",
+                f"Write it as {owner} into the study's file.",
             )
         if key in found:
             raise _Refused(f"{place}: {key} stands there twice", f"{place}.{key}")
         found[key] = value
     return found
+
+
+def _find_owner(key: str) -> str | None:
+    """Return the part of a study's file that a dotted key belongs to, None where it is a setting of a run."""
+    if key in _OWN_KEYS:
+        return _OWN_KEYS[key]
+    first = key.partition(".")[0]
+    return first if first in StudyConfig.model_fields and first not in RunConfig.model_fields else None
 
 
 def _walk(settings: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from db.paths import StorePaths
 from db.plan_reads import FinishedStage, KnownStage, find_free_name, read_finished_stages, read_known_stages
-from db.reading import open_reader
+from db.reading import has_store, open_reader
 from db.rows import RunRow
 from engine.artifacts import Base, find_base, find_context_length, measure_model, read_model_config
 from engine.backends import list_gpus
@@ -176,7 +175,7 @@ def find_largest_stage(folder: Path, config: RunConfig) -> StageMemory | None:
 def _read_store(
     root: Path, specs: Sequence[StageSpec], digest: str, name: str
 ) -> tuple[dict[str, KnownStage], list[FinishedStage], str]:
-    if not StorePaths(Path(root).absolute()).database.is_file():
+    if not has_store(root):
         return {}, [], name
     with closing(open_reader(root)) as c:
         return (

@@ -35,7 +35,7 @@ from engine.errors import ConfigError
 from engine.runtime.control import delete_run, stop_run
 from engine.runtime.detached import POLL_S, start_detached
 from engine.runtime.process import is_alive, signal_holder
-from engine.runtime.study_plan import StudyPlan
+from engine.runtime.study_plan import StudyPlan, is_running
 
 STOP_TIMEOUT_S = 60.0
 
@@ -55,7 +55,8 @@ def start_study(root: Path, plan: StudyPlan) -> StudyRow:
     if stored is not None and plan.is_running and plan.is_changed:
         raise ConfigError(
             f"{stored.name} is running, and its file has changed: "
-            f"{len(plan.added)} arms are new, {len(plan.dropped)} are gone, {len(plan.outdated)} read other files",
+            f"{len(plan.added)} of its runs are new, {len(plan.dropped)} are gone, "
+            f"{len(plan.outdated)} read other files",
             hint=f"stop it first: cream-tui stop {shlex.quote(stored.name)}",
         )
     if stored is not None and not plan.is_changed and (plan.is_running or plan.is_done):
@@ -88,14 +89,14 @@ def start_study(root: Path, plan: StudyPlan) -> StudyRow:
 
 
 def resume_study(root: Path, study: StudyRow) -> StudyRow:
-    """Start the runner for what is left of a study as it is stored; a finished one is returned as it is.
+    """Start the runner for what is left of a study as it is stored; one that is running or done stays as it is.
 
     Raises:
-        LeaseHeldError: a live process works on it.
         BackendError: its process does not start.
     """
-    if all(arm.state == "done" for arm in _read_arms(root, study)):
-        return study
+    now = _reread(root, study.study_id)
+    if is_running(now) or all(arm.state == "done" for arm in _read_arms(root, study)):
+        return now
     _spawn(root, study.study_id)
     return _reread(root, study.study_id)
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from db.paths import StorePaths
 from db.plan_reads import read_finished_stages, read_known_stages
-from db.reading import open_reader
+from db.reading import has_store, open_reader
 from db.studies import (
     StudyArm,
     StudyRow,
+    check_study_name,
     read_arm_configs,
     read_run_keys,
     read_study_arms,
@@ -93,7 +93,7 @@ class StudyPlan:
     @property
     def is_running(self) -> bool:
         """Whether the stored study has a live process."""
-        return _is_running(self.stored)
+        return self.stored is not None and is_running(self.stored)
 
     @property
     def is_changed(self) -> bool:
@@ -144,6 +144,7 @@ def plan_study(root: Path, study: Study, *, jobs: int | None = None) -> StudyPla
 
     Raises:
         ConfigError, CheckpointError: a file or the model's folder cannot be read.
+        StoreError: a run has the study's name; the store cannot be read, or none can be made there.
     """
     if jobs is not None and jobs < 1:
         raise ConfigError(f"--jobs {jobs}: is no whole number above 0", key="jobs", value=jobs)
@@ -167,7 +168,7 @@ def plan_study(root: Path, study: Study, *, jobs: int | None = None) -> StudyPla
     left = [clock.estimate(spec) for key, spec in specs.items() if key not in done]
     known = [seconds for seconds in left if seconds is not None]
     digests = {compute_config_digest(arm.config) for arm in study.arms}
-    if jobs is None and stored.study is not None and _is_running(stored.study):
+    if jobs is None and stored.study is not None and is_running(stored.study):
         jobs = stored.study.jobs
     return StudyPlan(
         study=study,
@@ -195,8 +196,9 @@ def list_stage_keys(config: RunConfig) -> tuple[str, ...]:
     return tuple(spec.key for spec in _plan_run(config, _find_base(config)))
 
 
-def _is_running(study: StudyRow | None) -> bool:
-    return study is not None and study.lease is not None and is_alive(study.lease)
+def is_running(study: StudyRow) -> bool:
+    """Whether the study has a live process."""
+    return study.lease is not None and is_alive(study.lease)
 
 
 def _plan_run(config: RunConfig, base: Base | None) -> list[StageSpec]:
@@ -235,13 +237,15 @@ def _find_base(config: RunConfig) -> Base | None:
 def _read_store(
     root: Path, study: Study, specs: Mapping[str, StageSpec], bases: Sequence[Base | None]
 ) -> tuple[_Stored, set[str], StageClock]:
-    if not StorePaths(Path(root).absolute()).database.is_file():
+    if not has_store(root):
         return _Stored(None, {}, {}), set(), StageClock([])
     with closing(open_reader(root)) as c:
         known = read_known_stages(c, list(specs))
         digests = sorted({base.digest for base in bases if base is not None})
         finished = [stage for digest in digests for stage in read_finished_stages(c, digest)]
         row = read_study_by_name(c, study.name)
+        if row is None:
+            check_study_name(c, study.name)
         arms = [] if row is None else read_study_arms(c, row.study_id)
         configs = {} if row is None else read_arm_configs(c, row.study_id)
         keys = {arm.run_id: tuple(read_run_keys(c, arm.run_id)) for arm in arms if arm.run_id is not None}

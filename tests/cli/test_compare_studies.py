@@ -146,7 +146,7 @@ def test_answers_of_a_study_are_listed(call: Callable, study_root: Path) -> None
         (("quick", "-o", "table.txt"), "-o table.txt: the table is for the terminal"),
         (("empty",), "compare takes two different runs or more, or a study with two that have begun"),
         (("alone",), "compare takes two different runs or more"),
-        (("quik",), "no run 'quik' in the store"),
+        (("quik",), "no run or study 'quik' in the store"),
     ],
 )
 def test_wrong_wishes_are_named(call: Callable, study_root: Path, words: tuple[str, ...], message: str) -> None:
@@ -154,6 +154,26 @@ def test_wrong_wishes_are_named(call: Callable, study_root: Path, words: tuple[s
     assert called.code == 2
     assert message in called.stderr
     assert called.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "part"),
+    [
+        ("nowhere/x.tex", "there is no folder"),
+        ("folder.tex", "folder.tex: is a folder"),
+        ("file/x.tex", "one of its folders is a file"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named_with_the_way_out(
+    call: Callable, study_root: Path, tmp_path: Path, place: str, part: str
+) -> None:
+    (tmp_path / "folder.tex").mkdir()
+    (tmp_path / "file").touch()
+    called = call("compare", "quick", "-o", str(tmp_path / place), "--store", str(study_root))
+    assert called.code == 2
+    assert called.stderr.count("error: ") == 1
+    assert part in called.stderr and str(tmp_path / place) in called.stderr
+    assert "Name another file with -o." in called.stderr
 
 
 def test_single_runs_have_the_table_too(call: Callable, store_root: Path) -> None:

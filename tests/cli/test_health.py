@@ -13,6 +13,7 @@ from db.queries import open_reader, read_run_stages
 from db.rows import MetricRow, RunRow
 from db.session import Store, open_store
 from db.stage_writes import insert_rows
+from db.study_writes import NewArm, create_study
 
 # Of M2, whose tau to the anchor the recorded runs leave at 0.1.
 MEASURES: Mapping[str, Mapping[str, float]] = {
@@ -27,11 +28,11 @@ MEASURES: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def add_measures(store: Store, run: RunRow) -> None:
+def add_measures(store: Store, run: RunRow, measures: Mapping[str, Mapping[str, float]] = MEASURES) -> None:
     with open_reader(store.paths.root) as reader:
         stages = {stage.label: stage.stage_id for stage in read_run_stages(reader, run.run_id)}
     with store.begin() as session:
-        for label, values in MEASURES.items():
+        for label, values in measures.items():
             insert_rows(session, stages[label], [MetricRow(name, 0, value) for name, value in values.items()])
 
 
@@ -95,3 +96,41 @@ def test_an_unknown_run_is_refused(call: Callable, store_root: Path) -> None:
 def test_hostile_names_reach_no_terminal(call: Callable, nasty_root: Path) -> None:
     called = call("health", "a", "--store", str(nasty_root))
     assert called.code == 0 and "\x1b" not in called.stdout and "\u202e" not in called.stdout
+
+
+def test_a_study_is_asked_by_arm_in_how_many_runs_what_warns(call: Callable, tmp_path: Path) -> None:
+    """Two arms; of the runs of srlm one has the warnings of ``MEASURES``, the other none of these measures."""
+    recorder = Recorder(open_store(tmp_path / "store"))
+    arms, runs = [], {}
+    for method, seed in (("srlm", 0), ("srlm", 1), ("cream", 0)):
+        run = recorder.record(f"st-{method}-s{seed}", method, seed=seed)
+        arms.append(NewArm(method, method, seed, run.name, "{}", run.run_id))
+        runs[method, seed] = run
+    calm = {
+        label: {**values, "distinct_2": 0.5} if "distinct_2" in values else values for label, values in MEASURES.items()
+    }
+    add_measures(recorder.store, runs["srlm", 0])
+    add_measures(recorder.store, runs["srlm", 1], calm)
+    create_study(recorder.store, "st", "{}", jobs=1, arms=arms)
+    create_study(recorder.store, "empty", "{}", jobs=1, arms=[NewArm("srlm", "srlm", 9, "empty-s9", "{}")])
+    at = ("--store", str(tmp_path / "store"))
+    called = call("health", "st", *at)
+    assert called.code == 0
+    lines = called.stdout.splitlines()
+    at_bigrams = lines.index("! distinct bigrams")
+    assert lines[at_bigrams + 1] == "  in some runs of: srlm (1 of 2)"
+    assert lines[at_bigrams + 2].startswith("  for example: srlm, seed 0: M2: ")
+    at_lengths = lines.index("! reward and length within a prompt")
+    assert lines[at_lengths + 1] == "  warns in every run of: srlm"
+    early = next(line for line in lines if line.startswith("srlm "))
+    records = json.loads(call("health", "st", "--json", *at).stdout)["runs"]
+    assert [(record["arm"], record["seed"], record["name"]) for record in records] == [
+        ("srlm", 0, "st-srlm-s0"),
+        ("srlm", 1, "st-srlm-s1"),
+        ("cream", 0, "st-cream-s0"),
+    ]
+    assert records[0] == {"arm": "srlm", "seed": 0} | json.loads(call("health", "st-srlm-s0", "--json", *at).stdout)
+    known = [record["early_warning"] for record in records[:2]]
+    assert early.split()[1:4] == [str(sum(one["status"] == "warn" for one in known)), "of", "2"]
+    called = call("health", "empty", *at)
+    assert (called.code, called.stdout) == (2, "") and "empty: no run has begun yet" in called.stderr

@@ -281,11 +281,23 @@ def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp
         (("srlm-seed0",), "report needs a file to write"),
         (("srlm-seed0", "-o", "r.pdf"), "a report is HTML or Markdown"),
         (("srlm-seed0", "-o", "nowhere/r.html"), "there is no folder nowhere"),
-        (("srml-seed0", "-o", "r.html"), "no run 'srml-seed0' in the store"),
+        (("srlm-seed0", "-o", "folder.html"), "-o folder.html: is a folder"),
+        (("srlm-seed0", "-o", "r.md"), "r-figures: is a file; a folder is to be made there"),
+        (("srml-seed0", "-o", "r.html"), "no run or study 'srml-seed0' in the store"),
         (("srlm-seed0", "-o", "r.html", "--baseline", "cream"), "--baseline cream: no arm is called so"),
     ],
 )
-def test_wrong_words_get_one_message(words: tuple[str, ...], message: str, store: Path, call: Callable) -> None:
+def test_wrong_words_get_one_message(
+    words: tuple[str, ...],
+    message: str,
+    store: Path,
+    tmp_path: Path,
+    call: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "r-figures").touch()
     called = call("report", *words, "--store", str(store))
     assert called.code == 2
     assert called.stderr.startswith("error: ") and message in called.stderr and "Traceback" not in called.stderr

@@ -16,10 +16,11 @@ from db.reading import open_reader
 from db.rows import NewRun, NewStage
 from db.session import open_store
 from db.studies import StudyRow, find_study
-from db.study_writes import NewArm, create_study, end_study, set_arm_error
+from db.study_writes import NewArm, acquire_study_lease, create_study, end_study, set_arm_error
 from db.writes import create_run
 from engine.config.load import compute_config_digest, dump
 from engine.config.study import load_study
+from engine.runtime.process import build_lease, is_alive
 from engine.runtime.sampling_backend import resolve_backend
 from engine.runtime.study_plan import plan_study
 
@@ -30,6 +31,9 @@ methods: [srlm, cream, oracle, random, smoothing]
 seeds: {from: 0, count: 10}
 set: {iterations: 2}
 """
+
+
+FEW = STUDY.replace("count: 10", "count: 1")
 
 
 @pytest.fixture
@@ -134,7 +138,10 @@ def test_commands_take_a_study(tmp_path: Path, study_file: Path, call: Callable[
     assert call("resume", "wide", "--queue", *at).code == 2
     assert call("watch", "wide", *at).code == 0
     assert call("show", "wide-cream-s3", *at).code == 0
-    assert "wide is a study; health looks at one run" in call("health", "wide", *at).stderr
+    assert (
+        "wide is a study, and this takes one run\n  name one of its runs: wide-srlm-s0 ("
+        in call("pairs", "wide", *at).stderr
+    )
     assert "Say --yes" in call("rm", "wide", *at).stderr
     assert "removed wide and 50 runs" in call("rm", "wide", "--yes", *at).stderr
     assert "no runs in" in call("ls", *at).stderr
@@ -262,6 +269,85 @@ def test_a_study_may_not_be_called_like_a_run(
     tmp_path: Path, study_file: Path, call: Callable[..., Any], recorder: Any
 ) -> None:
     recorder.record("wide", "cream")
-    called = call("sweep", str(study_file), "--detach", "--store", str(tmp_path / "store"))
+    for words in ("--detach", "--dry-run"):
+        called = call("sweep", str(study_file), words, "--store", str(tmp_path / "store"))
+        assert called.code == 2
+        assert "a run is called wide already, and studies and runs share their names" in called.stderr
+        assert called.stdout == ""
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_store_that_cannot_be_made_is_told_by_the_dry_run(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any], place: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    said = []
+    for words in (("sweep", str(study_file)), ("sweep", str(study_file), "--dry-run"), ("run", "sandbox", "--dry-run")):
+        called = call(*words, "--store", str(tmp_path / place))
+        assert called.code == 2
+        said.append(called.stderr)
+    assert said[0].startswith(f"error: {tmp_path / place} cannot be a store: a file is in the way")
+    assert set(said) == {said[0]}
+
+
+def test_what_is_gone_takes_nothing_else_with_it(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any], recorder: Any
+) -> None:
+    """`rm wi` a second time, when the study is gone, must not find the run that starts so."""
+    at = ("--store", str(tmp_path / "store"))
+    run = recorder.record("wider", "cream")
+    study_file.write_text(FEW)
+    record_done(tmp_path / "store", study_file)
+    for command in (("rm", "wide-", "--yes"), ("rm", run.run_id[:5], "--yes"), ("stop", "wid")):
+        called = call(*command, *at)
+        assert called.code == 2
+        assert "is no whole name or id of a run or study" in called.stderr
+    assert "removed wide and 5 runs" in call("rm", "wide", "--yes", *at).stderr
+    called = call("rm", "wide", "--yes", *at)
     assert called.code == 2
-    assert "a run is called wide already, and studies and runs share their names" in called.stderr
+    assert f"it may mean wider ({run.run_id})" in called.stderr
+    assert call("show", "wide", *at).code == 0
+    assert call("rm", run.run_id, "--yes", *at).stderr == "removed wider\n"
+
+
+def test_a_running_study_is_said_to_run(tmp_path: Path, study_file: Path, call: Callable[..., Any]) -> None:
+    """By resume and by sweep, which may give it another number of runs at once; no second process is started."""
+    root = tmp_path / "store"
+    study_file.write_text(FEW)
+    study = record_done(root, study_file)
+    with closing(sqlite3.connect(root / "cream.db")) as c:
+        c.execute("UPDATE run SET state = 'stopped' WHERE name = 'wide-cream-s0'")
+        c.commit()
+    acquire_study_lease(open_store(root), build_lease(study.study_id), is_alive=is_alive)
+    for words in (("resume", "wide"), ("sweep", str(study_file), "--jobs", "1")):
+        called = call(*words, "--detach", "--store", str(root))
+        assert called.code == 0, called.stderr
+        assert f"wide ({study.study_id}) is running already; store {root}\n" in called.stderr
+        assert called.stdout.endswith(f"{study.study_id}\n")
+    assert "at once: 1 run instead of 2\n" in called.stderr
+    assert not (root / "studies").exists()
+    study_file.write_text(STUDY.replace("count: 10", "count: 2"))
+    called = call("sweep", str(study_file), "--store", str(root))
+    assert "5 of its runs are new, 0 are gone, 0 read other files" in called.stderr
+
+
+def test_a_study_of_one_run_is_shown_not_compared(tmp_path: Path, study_file: Path, call: Callable[..., Any]) -> None:
+    study_file.write_text("name: one\nconfig: sandbox\nmethods: [srlm]\nset: {iterations: 1}\n")
+    record_done(tmp_path / "store", study_file)
+    at = ("--store", str(tmp_path / "store"))
+    told = call("watch", "one", *at).stderr
+    assert told == f"see it: cream-tui show one --store {at[1]}\n"
+    assert call("show", "one", *at).code == 0
+
+
+def test_a_stored_study_without_its_file_is_gone_on_with_by_resume(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any]
+) -> None:
+    study_file.write_text(FEW)
+    record_done(tmp_path / "store", study_file)
+    at = ("--store", str(tmp_path / "store"))
+    called = call("sweep", "wide", *at)
+    assert called.code == 2
+    assert called.stderr.startswith("error: wide is a study of the store; sweep takes a study's file or a shipped name")
+    assert f"Go on with it: cream-tui resume wide --store {at[1]}\n" in called.stderr
+    assert "no study wid\n" in call("sweep", "wid", *at).stderr

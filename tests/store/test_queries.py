@@ -21,6 +21,7 @@ from db.queries import (
     read_data_version,
     read_evaluations,
     read_lease,
+    read_outcomes,
     read_pairs,
     read_prompts,
     read_responses,
@@ -128,6 +129,8 @@ def test_scores_agreements_and_pairs(recorded: Any, reader: sqlite3.Connection) 
 def test_evaluations_count_their_items_in_order(recorded: Any, reader: sqlite3.Connection) -> None:
     items = read_evaluations(reader, recorded.stage_ids["evaluate M1"])
     assert [(item.item_id, item.correct) for item in items] == [("i2", True), ("i10", False)]
+    outcomes = read_outcomes(reader, recorded.stage_ids["evaluate M1"])
+    assert [*outcomes.items()] == [((item.task, item.item_id), item.correct) for item in items]
 
 
 def test_metrics_of_a_run_include_the_shared_ones(recorded: Any, reader: sqlite3.Connection) -> None:
@@ -164,7 +167,7 @@ def test_every_public_read_is_tried_here() -> None:
     names = {name for name in queries.__all__ if name.startswith(("read_", "find_"))}
     tried = Path(__file__).read_text(encoding="utf-8")
     untried = {name for name in names if tried.count(f"{name}(") == 0}
-    assert len(names) == 19
+    assert len(names) == 20
     assert untried == {"read_attempts", "read_usage", "read_verdicts"}  # in test_stage_writes, test_annotations
 
 

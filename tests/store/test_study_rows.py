@@ -12,12 +12,14 @@ from cream_tui.readers.run_tables import RunTableReader
 from cream_tui.readers.study_records import WAITING
 from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError, StoreError
 from db.plan_reads import find_free_name
+from db.queries import find_run
 from db.reading import open_reader
 from db.rows import Lease, NewStage, RunRow
 from db.session import Store
 from db.studies import (
     StudyRow,
     derive_study_state,
+    find_exact_run_or_study,
     find_run_or_study,
     find_study,
     list_studies,
@@ -127,11 +129,90 @@ def test_a_reference_finds_the_study_of_that_name_then_runs_then_the_start_of_a_
             found = find_run_or_study(c, reference)
             assert isinstance(found, RunRow)
             assert found.run_id == runs[3].run_id
-        with pytest.raises(RunNotFoundError, match="no run 'nothing'"):
+        with pytest.raises(RunNotFoundError, match="no run or study 'nothing'"):
             find_run_or_study(c, "nothing")
         with pytest.raises(RunNotFoundError, match="no study 'quik'") as caught:
             find_study(c, "quik")
-    assert caught.value.hint == f"nearest: quick ({study_id})"
+    assert caught.value.hint == f"nearest: study quick ({study_id})"
+
+
+def test_the_runs_of_a_study_do_not_stand_in_its_way(store: Store, new_run: Callable[..., Any]) -> None:
+    """Whether one of its runs has begun, or two; a run of another name does."""
+    study_id = make_study(store)
+    for name in ("quick-srlm-s0", "quick-srlm-s1"):
+        create_run(store, new_run(name), [])
+        with closing(open_reader(store.paths.root)) as c:
+            found = find_run_or_study(c, "qui")
+            assert isinstance(found, StudyRow) and found.study_id == study_id
+            assert isinstance(find_run_or_study(c, "quick-srlm-s0"), RunRow)
+    create_run(store, new_run("quicker"), [])
+    told = "'qui' is the start of 1 study and 3 runs"
+    with closing(open_reader(store.paths.root)) as c, pytest.raises(RunNotFoundError, match=told):
+        find_run_or_study(c, "qui")
+
+
+def test_only_a_whole_name_or_id_is_removed_or_stopped(store: Store, new_run: Callable[..., Any]) -> None:
+    """A start of either finds the same run or study elsewhere; here the message names it."""
+    study_id = make_study(store)
+    run = create_run(store, new_run("alone"), [])
+    with closing(open_reader(store.paths.root)) as c:
+        for whole in ("quick", study_id):
+            found = find_exact_run_or_study(c, whole)
+            assert isinstance(found, StudyRow) and found.study_id == study_id
+        for whole in ("alone", run.run_id):
+            found = find_exact_run_or_study(c, whole)
+            assert isinstance(found, RunRow) and found.run_id == run.run_id
+        for start, named in (
+            ("qu", f"study quick ({study_id})"),
+            (study_id[:6], f"study quick ({study_id})"),
+            ("alon", f"alone ({run.run_id})"),
+            (run.run_id[:4], f"alone ({run.run_id})"),
+            ("latest", f"alone ({run.run_id})"),
+        ):
+            assert find_run_or_study(c, start) is not None
+            with pytest.raises(RunNotFoundError, match="is no whole name or id") as caught:
+                find_exact_run_or_study(c, start)
+            assert caught.value.hint == f"it may mean {named}"
+        with pytest.raises(RunNotFoundError, match="no run or study 'aloen'") as caught:
+            find_exact_run_or_study(c, "aloen")
+        assert caught.value.hint == f"nearest: alone ({run.run_id})"
+
+
+def test_the_first_letters_of_an_id_are_no_reference(store: Store, new_run: Callable[..., Any]) -> None:
+    """The name of what is gone may begin like the id of something else; ids have small letters, these names none."""
+    study_id, run = make_study(store, "QUICK"), create_run(store, new_run("ALONE"), [])
+    with closing(open_reader(store.paths.root)) as c:
+        for find, key in ((find_run, run.run_id), (find_study, study_id), (find_run_or_study, run.run_id)):
+            assert find(c, key[:4]) == find(c, key)
+            for n in (1, 2, 3):
+                with pytest.raises(RunNotFoundError):
+                    find(c, key[:n])
+
+
+def test_a_study_in_place_of_a_run_is_answered_with_its_runs(store: Store, new_run: Callable[..., Any]) -> None:
+    study_id = make_study(store)
+    run = create_run(store, new_run("quick-srlm-s0"), [])
+    with closing(open_reader(store.paths.root)) as c:
+        with pytest.raises(RunNotFoundError, match="quick is a study, and this takes one run") as caught:
+            find_run(c, "quick")
+        assert caught.value.hint == "none of its runs has begun"
+        set_arm_run(store, study_id, 0, run.run_id)
+        with pytest.raises(RunNotFoundError, match="quick is a study") as caught:
+            find_run(c, study_id)
+        assert caught.value.hint == f"name one of its runs: quick-srlm-s0 ({run.run_id})"
+
+
+def test_what_several_start_with_names_studies_too(store: Store, new_run: Callable[..., Any]) -> None:
+    ids = [make_study(store, name) for name in ("beta-a", "beta-b")]
+    runs = [create_run(store, new_run(name), []).run_id for name in ("bet-1", "bet-2")]
+    listed = f"study beta-a ({ids[0]}), study beta-b ({ids[1]}), bet-1 ({runs[0]}), bet-2 ({runs[1]})"
+    with closing(open_reader(store.paths.root)) as c:
+        with pytest.raises(RunNotFoundError, match="'bet' is the start of 2 studies and 2 runs") as caught:
+            find_run_or_study(c, "bet")
+        assert caught.value.hint == f"name one of {listed}"
+        with pytest.raises(RunNotFoundError, match="no run or study 'beat-a'") as caught:
+            find_run_or_study(c, "beat-a")
+        assert f"study beta-a ({ids[0]})" in str(caught.value.hint)
 
 
 def test_one_live_process_holds_a_study(store: Store) -> None:

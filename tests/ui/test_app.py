@@ -251,7 +251,7 @@ async def test_a_refused_command_is_kept_in_the_inbox(open_app: OpenApp) -> None
         app.perform(["stop", "nobody"], doing="stopping nobody", done="stopped nobody", then=ended.append)
         await settle(pilot)
         assert ended[0].code == 2
-        assert "no run 'nobody'" in app.alerts[0].text
+        assert "no run or study 'nobody'" in app.alerts[0].text
         assert app.alerts[0].severity == "error"
 
 

@@ -52,7 +52,7 @@ async def test_pairs_of_an_imported_run_are_read_and_judged(
         assert "Which is number 0?" in text and "the first one" in text and "no idea" in text
         assert ("length unknown" in text or size[0] == 80) and "None" not in text
         await press(pilot, "s")
-        assert "1 of 2 judged" in read_screen(app)
+        assert "1 judged of 2" in read_screen(app)
         await press(pilot, "r")
         assert "the second one" in read_screen(app) and "None" not in read_screen(app)
 

@@ -6,7 +6,6 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from driving import OpenApp, ask, press, read_screen, settle
@@ -14,9 +13,11 @@ from made_studies import SEEDS, WAITING, Arm, add_study
 from textual.geometry import Region
 
 from cream_tui.app import CreamApp
+from cream_tui.readers.study_reader import StudyReader, StudyWant
 from cream_tui.screens.study import StudyScreen
 from cream_tui.targets import CompareTarget, RunsTarget, StudyTarget, Target
 from cream_tui.units import format_interval, format_percent, format_signed
+from db.reading import open_reader
 
 both_sizes = pytest.mark.parametrize("size", [(120, 40), (80, 24)])
 ARMS: list[Arm] = [*SEEDS, *WAITING, ("fast", 0, "too-fast")]
@@ -70,7 +71,7 @@ async def test_it_shows_the_numbers_of_compare(
         assert sentence in get_screen(app).words.text
         await press(pilot, "up")
         assert all(sentence in get_screen(app).words.text for sentence in told["sentences"])
-        assert "Not begun: 3 runs: oracle (3)." in get_screen(app).words.text
+        assert "not begun yet: 3 runs: oracle (3)" in get_screen(app).words.text
 
 
 async def test_an_arm_without_all_seeds_has_its_own_means(open_app: OpenApp, study_id: str, store: Path) -> None:
@@ -201,12 +202,82 @@ async def test_titles_are_shown_as_what_they_are(open_app: OpenApp, store: Path)
         assert "[/b]" in read_screen(app) and "\x1b" not in read_screen(app)
 
 
-def test_the_study_is_the_newest_where_none_was_chosen(store: Path) -> None:
-    from cream_tui.readers.study_reader import StudyReader, StudyWant
-    from db.reading import open_reader
+async def test_a_baseline_is_that_of_one_study(open_app: OpenApp, study_id: str, store: Path) -> None:
+    other = add_study(store, "other", SEEDS, finished_at=time.time())
+    async with open_app(StudyTarget(study_id)) as (app, pilot):
+        await press(pilot, "down", "p")
+        assert "baseline cream" in read_screen(app)
+        app.current_study_id = other  # as the cursor in the list of runs does
+        await press(pilot, "1", "7")
+        assert "baseline srlm" in read_screen(app)
+        assert get_screen(app).get_command() == "compare other"
 
+
+async def test_a_baseline_that_is_gone_is_none(open_app: OpenApp, study_id: str, store: Path) -> None:
+    async with open_app(StudyTarget(study_id)) as (app, pilot):
+        await press(pilot, "end", "p")
+        assert "baseline fast" in read_screen(app)
+        with closing(sqlite3.connect(store / "cream.db")) as connection, connection:
+            connection.execute("DELETE FROM study_arm WHERE study_id = ? AND arm = 'fast'", (study_id,))
+        app.refresh_screen()
+        await settle(pilot)
+        assert "baseline srlm" in read_screen(app)
+        assert get_screen(app).get_command() == "compare mixed"
+
+
+def test_the_study_is_the_newest_where_none_was_chosen_or_that_is_gone(store: Path) -> None:
     add_study(store, "older", SEEDS, created_at=1.0)
     newer = add_study(store, "newer", SEEDS[:3], created_at=2.0)
     with closing(open_reader(store)) as connection:
-        found: Any = StudyReader().read(connection, StudyWant(None, None))
-    assert found.study.study_id == newer
+        for wanted in (None, "gone"):
+            found = StudyReader().read(connection, StudyWant(wanted, None))
+            assert found is not None and found.study.study_id == newer
+
+
+def test_what_another_run_computes_for_a_stopped_one_is_read(store: Path) -> None:
+    study_id = add_study(store, "shared", SEEDS)
+    last = "SELECT max(stage_id) FROM run_stage JOIN stage USING (stage_id) WHERE run_id = ? AND name = 'evaluate'"
+    (run_id,) = list_ids(store, ["cream-seed2"])
+
+    def change(sql: str, *values: object) -> None:
+        with closing(sqlite3.connect(store / "cream.db")) as connection, connection:
+            connection.execute(sql, values)
+
+    change("UPDATE run SET state = 'stopped' WHERE run_id = ?", run_id)
+    change(f"UPDATE stage SET state = 'running' WHERE stage_id = ({last})", run_id)
+    reader = StudyReader()
+    with closing(open_reader(store)) as connection:
+        before = reader.read(connection, StudyWant(study_id, None))
+        change(f"UPDATE stage SET state = 'done' WHERE stage_id = ({last})", run_id)
+        after = reader.read(connection, StudyWant(study_id, None))
+    assert before is not None and after is not None
+    assert [len(found.models["cream"].find_evaluated("M4")) for found in (before, after)] == [2, 3]
+
+
+def test_a_baseline_that_the_file_names_later_is_told(store: Path) -> None:
+    study_id = add_study(store, "late", [*SEEDS, *WAITING])
+    reader = StudyReader()
+    with closing(open_reader(store)) as connection:
+        before = reader.read(connection, StudyWant(study_id, None))
+        with closing(sqlite3.connect(store / "cream.db")) as writer, writer:
+            writer.execute('UPDATE study SET config_json = \'{"baseline": "oracle"}\' WHERE study_id = ?', (study_id,))
+        after = reader.read(connection, StudyWant(study_id, None))
+    told = [found.compared.lacking_baseline for found in (before, after) if found is not None]
+    assert told == [None, "oracle"]
+
+
+async def test_other_screens_open_a_run_of_the_arm_and_lead_back(open_app: OpenApp, study_id: str, store: Path) -> None:
+    runs = dict(zip(("srlm", "cream"), list_ids(store, ["srlm-seed0", "cream-seed0"]), strict=True))
+    async with open_app(StudyTarget(study_id)) as (app, pilot):
+        assert app.current_run_id == runs["srlm"]
+        await press(pilot, "j", "6")
+        assert app.current_mode == "health" and app.current_run_id == runs["cream"]
+        assert "cream-seed0" in read_screen(app)
+        await press(pilot, "7", "enter")
+        assert app.current_mode == "compare"
+        await press(pilot, "escape")
+        assert app.current_mode == "study"
+        await press(pilot, "escape")
+        assert app.current_mode == "runs"
+        await press(pilot, "4", "escape")
+        assert app.current_mode == "runs"

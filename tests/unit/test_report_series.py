@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from scipy import stats
 
-from cream_tui.comparison.table import build_study_table
+from cream_tui.comparison.formats import compare_study
 from cream_tui.report.blocks import Fold, Table
-from cream_tui.report.comparison_section import Compared, build_table_blocks
+from cream_tui.report.comparison_section import build_table_blocks
+from cream_tui.report.health_section import build_health_section
+from cream_tui.report.reading import ReportData
 from cream_tui.report.series import (
     ANCHOR,
     build_curves,
@@ -72,7 +77,7 @@ def test_several_tasks_have_one_table_of_their_average_and_one_of_each_folded() 
             )
             for name, right in (("M1", (5, 3)), ("M2", last))
         ]
-    average, fold = build_table_blocks(Compared(build_study_table(arms, results), (), ()))
+    average, fold = build_table_blocks(compare_study("two", arms, results))
     assert isinstance(average, Table) and isinstance(fold, Fold)
     assert average.titles == ("arm", "seeds", "M1", "M2")
     cells = [[cell.split(" ")[0] for cell in row] for row in average.rows]
@@ -84,6 +89,31 @@ def test_several_tasks_have_one_table_of_their_average_and_one_of_each_folded() 
         ["srlm", "M2", "1", "90.0", "70.0", "80.0"],
         ["cream", "M2", "1", "20.0", "20.0", "20.0"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("n_warned", "every", "some"),
+    [
+        ((2,), "a", "–"),
+        ((1,), "–", "a (1 of 2)"),
+        ((2, 2), "all 2 arms", "–"),
+        ((2, 1, 0), "a", "b (1 of 2)"),
+        ((2, 2, 2, 2, 0), "all 5 arms but e", "–"),
+    ],
+)
+def test_arms_that_always_warn_are_named(n_warned: Sequence[int], every: str, some: str) -> None:
+    """Two runs each: accuracy falls from 80 to 20 of 100 in so many of them, in the others it rises."""
+    arms, results = [], {}
+    for title, n in zip("abcde", n_warned, strict=False):
+        arms.append(SeedArm("A", title, tuple(make_run(f"{title}{seed}", seed) for seed in (0, 1))))
+        for seed in (0, 1):
+            results[f"{title}{seed}"] = [replace(make_model(20 if seed < n else 90), name="M2")]
+            results[f"{title}{seed}"].insert(0, replace(make_model(80), name="M1"))
+    runs = tuple(run for arm in arms for run in arm.runs)
+    data = ReportData((), runs, tuple(arms), (), None, results, index_counts([]), (), {}, {})
+    table = build_health_section(data).blocks[0]
+    assert isinstance(table, Table)
+    assert [row[1:3] for row in table.rows] == [(every, some)] * 2  # against M1 and against the model before it
 
 
 def test_one_seed_has_the_interval_of_its_items_only() -> None:

@@ -14,7 +14,7 @@ from cream_tui.results import (
     find_evaluated_model,
 )
 from cream_tui.units import format_age, format_bytes, format_duration, format_p_value, format_signed
-from db.rows import EvaluationRow, RunMetric, StageRow
+from db.rows import RunMetric, StageRow
 from engine.method.statistics import compute_wilson_interval
 
 
@@ -62,7 +62,7 @@ def test_evaluations_of_iteration_0_are_told_apart_by_their_label() -> None:
 
 
 def test_without_sft_m1_has_the_evaluation_of_m0() -> None:
-    rows = [EvaluationRow("b", "1", "q", "a", "a", "a", True, 1, "end")]
+    rows = {("b", "1"): True}
     sft = build_stage("train", "train M1 (SFT)", 0, state="running")
     later = build_stage("train", "train M2", 1, state="pending")
     assert [model.name for model in build_results([sft, later], [], {"M0": rows})] == ["M0"]
@@ -83,7 +83,7 @@ def test_measures_of_iteration_t_belong_to_the_model_that_sampled() -> None:
         RunMetric(2, 1, "train", 0, "tau_previous", 9.0, 1.0),
         RunMetric(3, 1, "pair", 4, "confidence", 9.0, 1.0),
     ]
-    rows = [EvaluationRow("b", "1", "q", "a", "a", "a", True, 1, "end")]
+    rows = {("b", "1"): True}
     results = build_results(stages, metrics, {"M0": rows})
     assert [model.name for model in results] == ["M0", "M1"]
     assert results[0].accuracy == 1.0
@@ -92,7 +92,7 @@ def test_measures_of_iteration_t_belong_to_the_model_that_sampled() -> None:
 
 
 def test_measures_of_an_evaluation_belong_to_the_model_it_evaluates() -> None:
-    rows = {"M2": [EvaluationRow("b", "1", "q", "a", None, "a", False, 1, "end")]}
+    rows = {"M2": {("b", "1"): False}}
     metrics = [
         RunMetric(1, 1, "sample", 0, "extraction_failure_rate", 0.1, 1.0, "sample t=1"),
         RunMetric(2, 1, "evaluate", 0, "extraction_failure_rate", 0.5, 1.0, "evaluate M2"),

@@ -131,6 +131,7 @@ def test_long_titles_give_run_names_that_fit_and_differ(tmp_path: Path) -> None:
         ("methods: [srlm]\nvary: {seed: [0, 1]}\n", ["vary.seed: a study has `seeds` for that"]),
         ("methods: [srlm]\nvary: {method: [srlm, cream]}\n", ["vary.method: a study has `methods` for that"]),
         ("methods: [srlm]\nset: {name: x}\n", ["set.name: a study has `name` for that"]),
+        ("methods: [srlm]\nset: {vary: {training.beta: [1]}}\n", ["set.vary.training.beta: a study has `vary` for"]),
         ("methods: [srlm]\nvary: {training.beta: 0.5}\n", ["vary.training.beta = 0.5: expected a list", "[0.5]"]),
         ("methods: [srlm]\nset: {'training beta': 1}\n", ["'training beta' is no key"]),
         (
@@ -153,10 +154,21 @@ def test_what_is_wrong_is_one_message_with_the_file(tmp_path: Path, text: str, p
         assert part in str(caught.value)
 
 
+def test_a_study_file_is_no_run_and_a_folder_is_neither(tmp_path: Path) -> None:
+    file = write(tmp_path, "methods: [srlm]\n")
+    with pytest.raises(ConfigError, match="is a study file") as caught:
+        load_run_config(str(file))
+    assert caught.value.hint == f"start it with: cream-tui sweep {file}"
+    with pytest.raises(ConfigError, match="is a folder, not a study file"):
+        load_study(str(tmp_path))
+
+
 def test_a_wrong_override_names_its_option(tmp_path: Path) -> None:
     file = write(tmp_path, "methods: [srlm]\n")
     with pytest.raises(ConfigError, match=r"--set: unknown key training\.bta"):
         load_study(file, overrides=["training.bta=1"])
+    with pytest.raises(ConfigError, match=r"--set\.baseline: a study has `baseline` for that"):
+        load_study(file, overrides=["baseline=srlm"])
     with pytest.raises(ConfigError, match=r"--name: name = 'a/b' holds a path separator"):
         load_study(file, name="a/b")
 
@@ -201,9 +213,23 @@ def test_seeds_of_the_command_line(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "4-2", "1-", "0-99999999", "1;2", "99999999999", "\u0663"])
+@pytest.mark.parametrize("text", ["", "a", "-1", "4-2", "1-", "1;2", "\u0663"])
 def test_what_are_no_seeds_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--seeds .* are no seeds"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("0-999999999999", f"are too many: a study has at most {MAX_RUNS} runs"),
+        (f"0-{MAX_RUNS - 1},{MAX_RUNS}", "are too many"),
+        ("99999999999", "the largest seed is 4294967295"),
+    ],
+)
+def test_seeds_beyond_a_limit_are_told_the_limit(text: str, part: str) -> None:
+    assert len(parse_seeds(f"0-{MAX_RUNS - 1}")) == MAX_RUNS
+    with pytest.raises(ConfigError, match=part):
         parse_seeds(text)
 
 

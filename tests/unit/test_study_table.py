@@ -21,7 +21,18 @@ from cream_tui.comparison.formats import (
     escape_latex,
 )
 from cream_tui.comparison.paired import BOOTSTRAP, MCNEMAR, compare_arms, compare_models, compute_difference
-from cream_tui.comparison.sentences import RUNS_NOT_METHODS, tell_arms, tell_labels, tell_models, tell_seeds, tell_study
+from cream_tui.comparison.sentences import (
+    RUN_NOT_METHOD,
+    RUNS_NOT_METHODS,
+    tell_arms,
+    tell_cautions,
+    tell_comparison,
+    tell_labels,
+    tell_missing,
+    tell_models,
+    tell_seeds,
+    tell_study,
+)
 from cream_tui.comparison.table import AVERAGE, SHARED, build_study_table
 from cream_tui.comparison.terminal import build_measure_columns, build_measure_rows, has_room_for_intervals
 from cream_tui.comparison.wording import list_measure_notes, list_table_notes
@@ -29,6 +40,7 @@ from cream_tui.output import lay_out_table, measure
 from cream_tui.results import ModelResult, TaskCount, adjust_by_holm, compute_accuracy_interval
 from cream_tui.units import format_p_value
 from cream_tui.views.compare import SeedArm, group_by_seed
+from db.studies import StudyArm
 
 N_ITEMS = 400
 
@@ -406,10 +418,62 @@ def test_one_seed_that_is_better_says_nothing_about_methods() -> None:
     assert "one seed" not in " ".join(tell_arms(compare_arms(arms, results)))
 
 
+def test_the_order_of_items_changes_no_test() -> None:
+    arms, results = make_study(STUDY)
+    turned = {
+        run_id: [replace(model, items=dict(reversed(model.items.items()))) for model in models]
+        for run_id, models in results.items()
+    }
+    mixed = {**results, "id-cream-1": turned["id-cream-1"]}
+    assert compare_arms(arms, mixed) == compare_arms(arms, results)
+    assert compare_models(arms, mixed) == compare_models(arms, results)
+
+
+def test_one_of_two_tasks_is_tested_on_its_own_items() -> None:
+    """Of a 8 then 2 of 10 are right, of b 3 then 9: each task has its own side, together they are split."""
+    first, second = (
+        build_two_tasks(name, build_right(a, 10), build_right(b, 10)) for name, a, b in (("M1", 8, 3), ("M2", 2, 9))
+    )
+    for task, mean, n_items in (("a", 0.6, 10), ("b", -0.6, 10), (None, 0.0, 20)):
+        found = compute_difference({0: first}, {0: second}, task)
+        assert not isinstance(found, str)
+        assert (found.mean, found.n_items, found.is_split) == (pytest.approx(mean), n_items, False)
+
+
+def test_what_a_study_lacks_is_told_by_arm() -> None:
+    missing = [
+        StudyArm("s", k, arm, arm, seed, f"{arm}-{seed}", None, None, error)
+        for k, (arm, seed, error) in enumerate(
+            [("a", 0, None), ("a", 1, None), ("b", 0, None), ("b", 1, "no file x\nname another")]
+        )
+    ]
+    assert tell_missing(missing, lacking_baseline="b", first="c") == [
+        "b, seed 1: no file x name another",
+        "not begun yet: 3 runs: a (2), b (1)",
+        "the baseline b has no run yet: arms are compared with c",
+    ]
+    assert tell_missing([], lacking_baseline=None, first="c") == []
+
+
 def test_single_runs_are_called_runs() -> None:
     arms, results = make_study({"srlm": [(1, 2)], "cream": [(1, 3)]})
-    assert tell_seeds(arms, results, baseline=0) == [RUNS_NOT_METHODS]
+    assert tell_seeds(arms, results, baseline=0) == []
+    assert tell_cautions(arms) == [RUNS_NOT_METHODS]
     assert tell_all(arms, results)[-1] == RUNS_NOT_METHODS
+
+
+def test_a_single_run_among_arms_of_seeds_is_named() -> None:
+    arms, _ = make_study({"srlm": [(1, 2), (1, 2)], "cream": [(1, 3)], "vote": [(1, 3), (1, 2)]})
+    assert tell_cautions(arms) == [f"cream-0: {RUN_NOT_METHOD}"]
+    assert tell_cautions(arms[::2]) == []
+
+
+def test_arms_that_are_right_on_the_same_items_are_said_to_be() -> None:
+    arms, results = make_study({"srlm": [(1, 2), (1, 2)], "cream": [(1, 2), (1, 2)]})
+    (found,) = compare_arms(arms, results)
+    words = tell_comparison(found)
+    assert "srlm are right on the same of the" in words and words.endswith("nothing tells them apart.")
+    assert "bootstrap" not in words
 
 
 def test_arms_with_other_seeds_are_compared_on_those_they_share() -> None:

@@ -12,15 +12,13 @@ from cream_tui.result_table import (
     build_task_rows,
 )
 from cream_tui.results import build_results, compute_paired_test
-from db.rows import EvaluationRow, StageRow
+from db.rows import StageRow
 
 TASKS = ("arc_easy", "arc_challenge", "openbookqa", "siqa", "gsm8k", "lm_eval:arc_easy", "preference:reward_bench")
 
 
-def evaluate(n_right: int, *, tasks: tuple[str, ...] = TASKS) -> list[EvaluationRow]:
-    return [
-        EvaluationRow(task, f"i{k}", "q", "a", "a", "a", k < n_right, 1, "end") for task in tasks for k in range(10)
-    ]
+def evaluate(n_right: int, *, tasks: tuple[str, ...] = TASKS) -> dict[tuple[str, str], bool]:
+    return {(task, f"i{k}"): k < n_right for task in tasks for k in range(10)}
 
 
 def train(iteration: int) -> StageRow:
@@ -51,7 +49,7 @@ def test_tasks_of_ones_own_need_no_note() -> None:
 
 def test_preferences_are_shown_apart_and_enter_neither_mean_nor_test() -> None:
     tasks = ("gsm8k", "preference:pairs")
-    first, second = [evaluate(2, tasks=tasks[:1]) + evaluate(n, tasks=tasks[1:]) for n in (10, 0)]
+    first, second = [evaluate(2, tasks=tasks[:1]) | evaluate(n, tasks=tasks[1:]) for n in (10, 0)]
     results = build_results([train(0)], [], {"M0": first, "M1": second})
     assert [model.accuracy for model in results] == [0.2, 0.2]
     test = compute_paired_test(*results)
