@@ -98,9 +98,9 @@ def main() -> None:
     print_model(model)
     print(f"\nleft out in turn, within the fit: AUC {compute_auc(inside, [row.is_fall for row in fitted]):.3f}")
     record = judge("judged on other seeds", model, judged, arguments.bootstrap)
-    for preset in sorted({row.preset for row in judged}):
-        judge(f"  of these, {preset}", model, [row for row in judged if row.preset == preset], arguments.bootstrap)
+    judge_by_preset(model, judged, arguments.bootstrap)
     judge("fitted seeds, other presets", model, beside, arguments.bootstrap)
+    judge_by_preset(model, beside, arguments.bootstrap)
     print_baselines(judged)
     if arguments.write:
         write(model, arguments, fitted, judged, record)
@@ -258,6 +258,12 @@ def judge(title: str, model: EarlyModel, rows: Sequence[Transition], n_bootstrap
     print(f"  Brier score {brier:.3f}; of the rate alone {rate * (1 - rate):.3f}")
     print_calibration(p, labels)
     return record
+
+
+def judge_by_preset(model: EarlyModel, rows: Sequence[Transition], n_bootstrap: int) -> None:
+    """Print how the model does on each preset of rows."""
+    for preset in sorted({row.preset for row in rows}):
+        judge(f"  of these, {preset}", model, [row for row in rows if row.preset == preset], n_bootstrap)
 
 
 def bootstrap(
