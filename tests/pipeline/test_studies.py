@@ -168,7 +168,7 @@ def test_no_run_starts_where_another_has_the_only_slot(root: Path, monkeypatch: 
     assert [arm.run_id for arm in look(root, study)[1]] == [None, None]
 
     assert start_study(root, plan(root, STUDY.replace("[0, 1]", "[0]"), jobs=2)).study_id == study.study_id
-    with pytest.raises(ConfigError, match="small is running, and its file has changed: 2 arms are new"):
+    with pytest.raises(ConfigError, match="small is running, and its file has changed: 2 of its runs are new"):
         start_study(root, plan(root, STUDY, jobs=2))
     release_lease(store, busy.run_id, lease.token, state="done", exit_code=0)
     wait_until(lambda: look(root, study)[1][0].run_id is not None)

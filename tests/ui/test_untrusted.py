@@ -118,7 +118,8 @@ async def test_nothing_that_a_terminal_obeys_comes_out(hostile_store: Path, plac
             )
             seen += text
     if not isinstance(target, LaunchTarget):
-        assert "␛" in seen or "]52;c" in seen, "the hostile text was not on the screen at all"
+        # Where a name is cut in its middle, its carriage return is what is left of it.
+        assert any(mark in seen for mark in ("␛", "]52;c", "␍")), "the hostile text was not on the screen at all"
 
 
 def test_the_check_sees_what_it_looks_for() -> None:

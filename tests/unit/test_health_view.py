@@ -58,7 +58,7 @@ UNKNOWN = replace(
     shown="not computable, because no stage measured it",
     history=(),
 )
-EARLY = EarlyWarning("M3", 0.874, 0.5, {"tau_anchor": 0.04, "length_drift": 0.61}, is_fired=True)
+EARLY = EarlyWarning("M3", 0.874, 0.5, {"last_step": 0.61, "is_first": 0.0, "first_push": 0.0}, is_fired=True)
 HEALTH = Diagnosis((TRUNCATED, UNKNOWN, ANCHOR), EARLY, (("M2", 0.2), ("M3", 0.874)))
 
 
@@ -107,7 +107,8 @@ def test_the_early_warning_is_labelled_with_where_it_was_fitted(early: EarlyWarn
         assert find_place(row, "r1", 4) is None
     else:
         assert cells.label.text == "early warning: M4 falls with probability 87 %, fitted on the sandbox"
-        assert "warns from 50 % on" in say(row) and "M2         20 %" in say(row) and "length drift  0.61" in say(row)
+        assert "warns from 50 % on" in say(row) and "M2         20 %" in say(row)
+        assert "  log of the KL of the last training, nats  0.61\n" in say(row) and "first model" not in say(row)
         assert ("What to try" in say(row)) == early.is_fired
         assert find_place(row, "r1", 4) == RunTarget("r1", "M3")
 
