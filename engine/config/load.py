@@ -80,6 +80,10 @@ def _find_config(name_or_path: str, folder: Path) -> Path:
         is_folder = bool(name_or_path.strip()) and path.is_dir()
     except (OSError, ValueError, RuntimeError):
         is_folder = False
+    if name_or_path in list_shipped("sweeps"):
+        raise ConfigError(
+            f"{shown} is a study, not a run", hint=f"cream-tui sweep {name_or_path} runs it.", value=name_or_path
+        )
     nearest = find_nearest(Path(name_or_path).stem, shipped)
     guess = f" Did you mean {nearest}?" if nearest else ""
     raise ConfigError(

@@ -296,3 +296,9 @@ def test_every_key_of_the_schema_says_what_it_is() -> None:
         for key, field in section["properties"].items():
             assert field.get("description"), key
     assert "cream" in document["properties"]["method"]["anyOf"][0]["enum"]
+
+
+def test_a_shipped_study_is_no_run() -> None:
+    with pytest.raises(ConfigError, match="quick is a study, not a run") as caught:
+        load_run_config("quick")
+    assert caught.value.hint == "cream-tui sweep quick runs it."
