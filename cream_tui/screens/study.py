@@ -297,8 +297,10 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         """The command that prints the same."""
         if self._shown is None:
             return None
-        baseline = f" --baseline {shlex.quote(self._baseline)}" if self._baseline is not None else ""
-        return f"compare {shlex.quote(self._shown.study.name)}{baseline}"
+        name = shlex.quote(self._shown.study.name)
+        if len(self._shown.compared.runs) < 2:
+            return f"show {name}"
+        return f"compare {name}" + (f" --baseline {shlex.quote(self._baseline)}" if self._baseline is not None else "")
 
     def get_copy(self) -> Copied | None:
         """The words."""

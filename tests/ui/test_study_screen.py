@@ -281,3 +281,8 @@ async def test_other_screens_open_a_run_of_the_arm_and_lead_back(open_app: OpenA
         assert app.current_mode == "runs"
         await press(pilot, "4", "escape")
         assert app.current_mode == "runs"
+
+
+async def test_a_study_of_one_run_has_nothing_to_compare(open_app: OpenApp, store: Path) -> None:
+    async with open_app(StudyTarget(add_study(store, "lone", SEEDS[:1], finished_at=time.time()))) as (app, _):
+        assert get_screen(app).get_command() == "show lone"
