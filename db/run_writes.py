@@ -93,7 +93,7 @@ def release_lease(
 
 
 def request_stop(store: Store, run_id: str) -> None:
-    """Asks the run's supervisor to stop; it sees the request at its next heartbeat."""
+    """Asks the run's supervisor to stop; it sees the request at its next heartbeat, unless a signal tells it first."""
     with store.begin() as session:
         run = _load_run(session, run_id)
         run.stop_requested_at = time.time()

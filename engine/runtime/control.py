@@ -33,7 +33,7 @@ from engine.runtime.intent import check_config, plan_stages, prepare_fork
 from engine.runtime.lineage import Lineage, refuse_imported, write_lineage
 from engine.runtime.memory import count_checkpoint_bytes, read_shape
 from engine.runtime.model_checks import check_base
-from engine.runtime.process import is_alive, read_slots, signal_holder
+from engine.runtime.process import ask_holder_to_stop, is_alive, read_slots, signal_holder
 from engine.runtime.provenance import describe_model, describe_origin
 from engine.runtime.reward_models import resolve_reward_models
 from engine.runtime.sampling_backend import choose_backend, resolve_backend
@@ -137,6 +137,7 @@ def stop_run(root: Path, run: RunRow) -> str:
             mark_run_stopped(store, run.run_id, "stopped", None)
         return _reread(root, run).state
     request_stop(store, run.run_id)
+    ask_holder_to_stop(lease)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
         lease = _read_lease(root, run)

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from db.rows import Lease
@@ -62,6 +63,13 @@ def signal_holder(lease: Lease, signal_number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def ask_holder_to_stop(lease: Lease) -> None:
+    """Send SIGTERM to a holder on this host, the process alone: it ends its workers itself, in their order."""
+    if lease.host == socket.gethostname() and _is_here(lease):
+        with suppress(ProcessLookupError):
+            os.kill(lease.pid, signal.SIGTERM)
 
 
 def name_signal(exit_code: int) -> str:

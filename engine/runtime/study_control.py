@@ -34,7 +34,7 @@ from engine.config.load import dump
 from engine.errors import ConfigError
 from engine.runtime.control import delete_run, stop_run
 from engine.runtime.detached import POLL_S, start_detached
-from engine.runtime.process import is_alive, signal_holder
+from engine.runtime.process import ask_holder_to_stop, is_alive, signal_holder
 from engine.runtime.study_plan import StudyPlan, is_running
 
 STOP_TIMEOUT_S = 60.0
@@ -107,6 +107,7 @@ def stop_study(root: Path, study: StudyRow) -> None:
     lease = _reread(root, study.study_id).lease
     if lease is not None and is_alive(lease):
         request_study_stop(store, study.study_id)
+        ask_holder_to_stop(lease)
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while lease is not None and is_alive(lease) and time.monotonic() < deadline:
             time.sleep(POLL_S)

@@ -195,7 +195,13 @@ def test_the_batch_script_goes_on_in_the_next_job_where_the_last_one_was_stopped
         store = tmp_path / "first" / "cream-small"
         wait_until((store / "cream.db").is_file)
         wait_until(lambda: is_stage_by_label(store, "train M2", "running"))
+        run = read_small_run(store)
+        wait_until(lambda: find_worker(store, run) is not None)
+        worker = psutil.Process(find_worker(store, run))
+        worker.suspend()  # or so small a run is over before `cream-tui stop` has loaded
         job.terminate()
+        wait_until(lambda: reread(store, run).stop_requested_at is not None)
+        worker.resume()
         assert job.wait(60) == 3
     with start_job("second") as job:
         assert job.wait(120) == 0
