@@ -73,6 +73,7 @@ class Transition:
     t: int
     features: dict[str, float]
     measures: dict[str, float]
+    drop: float
     is_fall: bool
 
 
@@ -82,13 +83,15 @@ def main() -> None:
     parser.add_argument("--store", required=True, action="append", help="more than one may be given")
     parser.add_argument("--fit-seeds", required=True, help="as 20-24,27")
     parser.add_argument("--fit-presets", default="collapse,default")
+    parser.add_argument("--judge-seeds", help="else all that are not fitted")
     parser.add_argument("--bootstrap", type=int, default=2000)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     seeds, presets = parse_seeds(arguments.fit_seeds), set(arguments.fit_presets.split(","))
     transitions = read_transitions([Path(store) for store in arguments.store])
     fitted = [row for row in transitions if row.seed in seeds and row.preset in presets]
-    judged = [row for row in transitions if row.seed not in seeds]
+    others = set(parse_seeds(arguments.judge_seeds)) if arguments.judge_seeds else {row.seed for row in transitions}
+    judged = [row for row in transitions if row.seed in others and row.seed not in seeds]
     beside = [row for row in transitions if row.seed in seeds and row.preset not in presets]
     for title, rows in (("fit", fitted), ("judged", judged), ("fitted seeds, other presets", beside)):
         print(f"{title}: {describe(rows)}")
@@ -102,6 +105,7 @@ def main() -> None:
     judge("fitted seeds, other presets", model, beside, arguments.bootstrap)
     judge_by_preset(model, beside, arguments.bootstrap)
     print_baselines(judged)
+    print_hindsight(fitted, judged)
     if arguments.write:
         write(model, arguments, fitted, judged, record)
 
@@ -121,7 +125,15 @@ def read_transitions(roots: Sequence[Path]) -> list[Transition]:
                 continue
             answers = tuple(frozenset(at.items.items()) for at in (model, after))
             found[preset, run.seed, model.index, answers] = Transition(
-                run.name, preset, run.method, run.seed, model.index, features, dict(model.measures), test.is_fall
+                run=run.name,
+                preset=preset,
+                method=run.method,
+                seed=run.seed,
+                t=model.index,
+                features=features,
+                measures=dict(model.measures),
+                drop=test.first_accuracy - test.second_accuracy,
+                is_fall=test.is_fall,
             )
     for reason, n in skipped.most_common(3):
         print(f"left out: {n} transitions, {reason}")
@@ -304,6 +316,22 @@ def print_baselines(rows: Sequence[Transition]) -> None:
     for name, values in guides.items():
         auc = compute_auc(values, labels) if values and not np.isnan(values).any() else None
         print(f"  {name:<28}{'-' if auc is None else f'{max(auc, 1 - auc):.3f}'}")
+
+
+def print_hindsight(fitted: Sequence[Transition], judged: Sequence[Transition]) -> None:
+    """How far one gets who knows what became of the same method, preset and iteration on the fitted seeds.
+
+    No warning can know that. Where it, too, is far from 1, falls are decided by what only a seed knows.
+    """
+    drops: dict[tuple[str, str, int], list[float]] = {}
+    for row in fitted:
+        drops.setdefault((row.preset, row.method, row.t), []).append(row.drop)
+    known = [row for row in judged if (row.preset, row.method, row.t) in drops]
+    told = [float(np.mean(drops[row.preset, row.method, row.t])) for row in known]
+    auc = compute_auc(told, [row.is_fall for row in known])
+    shown = "not computable" if auc is None else f"{auc:.3f}"
+    print(f"\nin hindsight, by the mean drop of the same method and iteration on the fitted seeds: AUC {shown}")
+    print(f"  ({len(known)} of {len(judged)} transitions have one)")
 
 
 def print_model(model: EarlyModel) -> None:

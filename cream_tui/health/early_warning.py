@@ -20,8 +20,8 @@ from engine.config.shipped import find_configs_folder
 
 FILE = "early_warning.json"
 NOTHING_YET = "no iteration has come so far yet"
-# A KL estimate of a step below this, in nats per response, says no more than "hardly moved".
-LEAST_STEP = 1e-4
+# Nats per response. Steps well below it say no more than "hardly moved", and are nearly equal.
+SMALL_STEP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Feature:
     Attributes:
         title: In words, with its unit.
         needs: Measures of the model that samples.
-        compute: Of that model, given whether it is the first of its run.
+        compute: Of that model and the first of its run, which may be the same.
     """
 
     title: str
     needs: tuple[str, ...]
-    compute: Callable[[ModelResult, bool], float]
+    compute: Callable[[ModelResult, ModelResult], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +70,35 @@ class EarlyModel:
         return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
-def _measure_last_step(model: ModelResult, is_first: bool) -> float:
+def _is_first(model: ModelResult, first: ModelResult) -> float:
+    return float(model.index == first.index)
+
+
+def _measure_last_step(model: ModelResult, first: ModelResult) -> float:
     """Log of the KL estimate of the last training; 0 at the first model, whose last step was SFT."""
-    return 0.0 if is_first else math.log(max(model.measures["kl_previous"], LEAST_STEP))
+    return 0.0 if _is_first(model, first) else math.log(max(model.measures["kl_previous"], 0.0) + SMALL_STEP)
 
 
-def _measure_first_push(model: ModelResult, is_first: bool) -> float:
+def _measure_first_push(model: ModelResult, first: ModelResult) -> float:
     """Tau to the anchor times 2 C - 1; 0 at later models."""
-    return model.measures["tau_anchor"] * (2 * model.measures["confidence"] - 1) if is_first else 0.0
+    measures = model.measures
+    return measures["tau_anchor"] * (2 * measures["confidence"] - 1) if _is_first(model, first) else 0.0
+
+
+def _measure_growth(model: ModelResult, first: ModelResult) -> float:
+    """Log of how many times longer chosen responses are than the first model's; below a token they count as one."""
+    now, then = (max(at.measures["chosen_n_tokens"], 1.0) for at in (model, first))
+    return math.log(now / then)
 
 
 # By name. None of them needs gold answers.
 FEATURES: Mapping[str, Feature] = {
-    "last_step": Feature("log of the KL of the last training, nats", ("kl_previous",), _measure_last_step),
-    "is_first": Feature("the first model that samples", (), lambda model, is_first: float(is_first)),
+    "last_step": Feature("log of (KL of last training + 0.1 nats)", ("kl_previous",), _measure_last_step),
+    "is_first": Feature("the first model that samples", (), _is_first),
     "first_push": Feature("tau to the anchor, times 2 C − 1", ("tau_anchor", "confidence"), _measure_first_push),
+    "growth": Feature(
+        "log of the growth of chosen responses", ("chosen_n_tokens",), _measure_growth
+    ),
 }
 
 
@@ -125,10 +139,11 @@ def compute_features(
         return NOTHING_YET
     features = {name: FEATURES[name] for name in names}
     needed = dict.fromkeys(measure for feature in features.values() for measure in feature.needs)
-    missing = [measure for measure in needed if model.get(measure) is None]
-    if missing:
-        return f"{model.name} lacks {', '.join(missing)}"
-    return {name: feature.compute(model, model.index == first.index) for name, feature in features.items()}
+    for at in (model, first):
+        missing = [measure for measure in needed if at.get(measure) is None]
+        if missing:
+            return f"{at.name} lacks {', '.join(missing)}"
+    return {name: feature.compute(model, first) for name, feature in features.items()}
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -81,9 +82,10 @@ def test_json_holds_every_finding_and_the_early_warning(call: Callable, measured
     early = found["early_warning"]
     assert (early["model"], early["origin"]) == ("M2", "fitted on the sandbox")
     assert 0 <= early["probability"] <= 1 and early["features"] == {
-        "last_step": 0.0,
+        "last_step": pytest.approx(math.log(1.1)),
         "is_first": 0.0,
         "first_push": 0.0,
+        "growth": pytest.approx(math.log(2)),
     }
     assert early["status"] == ("warn" if early["probability"] >= early["threshold"] else "ok")
 

@@ -195,7 +195,7 @@ async def test_the_early_warning_stands_on_top_with_its_origin(
         words = get_screen(app).words.text
         assert re.search(rf"  M3 +{found[1]}\n", words)
         assert "McNemar" in words
-        assert re.search(r"log of the KL of the last training, nats +−0\.69\d*\n", words)  # of 0.5
+        assert re.search(r"log of \(KL of last training \+ 0\.1 nats\) +−0\.511\n", words)  # of 0.6
 
 
 async def test_enter_goes_to_the_pairs_or_the_chart_that_show_it(open_app: Any, find: Callable[[str], str]) -> None:

@@ -31,8 +31,8 @@ from cream_tui.health.early_warning import (
 from cream_tui.health.findings import EarlyWarning
 from cream_tui.results import ModelResult, TaskCount
 
-FIRST = {"tau_anchor": 0.5, "confidence": 0.8, "kl_previous": 0.7}
-LATER = {"tau_anchor": 0.1, "confidence": 1.0, "kl_previous": math.exp(-2)}
+FIRST = {"tau_anchor": 0.5, "confidence": 0.8, "kl_previous": 0.7, "chosen_n_tokens": 10.0}
+LATER = {"tau_anchor": 0.1, "confidence": 1.0, "kl_previous": math.exp(-2) - 0.1, "chosen_n_tokens": 12.0}
 # Of two features; standardised they are (-2 - -4) / 2 = 1 and (0 - 0.1) / 0.1 = -1 at LATER.
 MODEL = EarlyModel(
     intercept=0.5,
@@ -54,20 +54,33 @@ def test_features_by_hand() -> None:
         "last_step": 0.0,
         "is_first": 1.0,
         "first_push": pytest.approx(0.5 * (2 * 0.8 - 1)),
+        "growth": 0.0,
     }
     assert compute_features(results, results[2]) == {
         "last_step": pytest.approx(-2),
         "is_first": 0.0,
         "first_push": 0.0,
+        "growth": pytest.approx(math.log(1.2)),
     }
 
 
 @pytest.mark.parametrize("step", [1e-9, 0.0, -0.003])
-def test_a_step_too_small_to_tell_counts_as_the_least_one(step: float) -> None:
+def test_a_step_too_small_to_tell_counts_as_none(step: float) -> None:
     results = build_results(FIRST, {**LATER, "kl_previous": step})
     features = compute_features(results, results[2])
     assert isinstance(features, dict)
-    assert features["last_step"] == pytest.approx(math.log(1e-4))
+    assert features["last_step"] == pytest.approx(math.log(0.1))
+
+
+def test_empty_chosen_responses_count_as_one_token() -> None:
+    results = build_results({**FIRST, "chosen_n_tokens": 0.0}, {**LATER, "chosen_n_tokens": 0.5})
+    features = compute_features(results, results[2])
+    assert isinstance(features, dict) and features["growth"] == 0.0
+
+
+def test_what_the_first_model_lacks_is_said_of_it() -> None:
+    results = build_results({"tau_anchor": 0.5}, LATER)
+    assert compute_features(results, results[2], names=["growth"]) == "M1 lacks chosen_n_tokens"
 
 
 def test_what_is_not_used_need_not_be_there() -> None:
@@ -163,7 +176,7 @@ def make_rows(n_seeds: int, *, seed: int) -> list[Transition]:
             values = rng.normal(size=len(FEATURES))
             is_fall = rng.random() < 1 / (1 + math.exp(3 * values[0]))
             features = dict(zip(FEATURES, map(float, values), strict=True))
-            rows.append(Transition(f"run{run}", "collapse", "srlm", run, t, features, {}, bool(is_fall)))
+            rows.append(Transition(f"run{run}", "collapse", "srlm", run, t, features, {}, 0.0, bool(is_fall)))
     return rows
 
 
