@@ -131,7 +131,7 @@ def tell_early_warning(early: EarlyWarning | str) -> str:
         return f"early warning: {early}"
     share, model = _show_probability(early.probability), _name_next(early.model)
     outcome = "" if early.outcome is None else " (it did fall)" if early.outcome else " (it did not fall)"
-    return f"early warning: {model} falls with probability {share}, {ORIGIN}{outcome}"
+    return f"early warning: {model} falls, probability {share}, {ORIGIN}{outcome}"
 
 
 def draw_history(history: Sequence[tuple[str, float]], n_models: int) -> str:

@@ -57,7 +57,7 @@ def test_what_warns_is_explained(call: Callable, measured: Path) -> None:
     at = lines.index("! M2: the correlation of reward and length is +0.70")
     assert lines[at + 1].startswith("Within a prompt the reward follows")
     assert any(line.startswith("Try: ") for line in lines[at:])
-    assert "early warning: M3 falls with probability" in lines[1] and "fitted on the sandbox" in called.stdout
+    assert "early warning: M3 falls, probability" in lines[1] and "fitted on the sandbox" in called.stdout
 
 
 def test_a_run_of_an_earlier_version_says_what_it_lacks(call: Callable, store_root: Path) -> None:

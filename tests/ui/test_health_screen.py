@@ -27,7 +27,7 @@ from db.queries import find_run, open_reader
 from engine.runtime.process import build_lease
 
 SIZES = [(120, 40), (80, 24)]
-EARLY = r"[!✓] early warning: M4 falls with probability ((?:over |under )?\d+ %), fitted on the sandbox"
+EARLY = r"[!✓] early warning: M4 falls, probability ((?:over |under )?\d+ %), fitted on the sandbox"
 GREW = "chosen responses grew from"
 
 

@@ -106,9 +106,9 @@ def test_the_early_warning_is_labelled_with_where_it_was_fitted(early: EarlyWarn
         assert cells.label.text == "early warning: not computable"
         assert find_place(row, "r1", 4) is None
     else:
-        assert cells.label.text == "early warning: M4 falls with probability 87 %, fitted on the sandbox"
+        assert cells.label.text == "early warning: M4 falls, probability 87 %, fitted on the sandbox"
         assert "warns from 50 % on" in say(row) and "M2         20 %" in say(row)
-        assert "  log of the KL of the last training, nats  0.61\n" in say(row) and "first model" not in say(row)
+        assert "  log of (KL of last training + 0.1 nats)  0.61\n" in say(row) and "first model" not in say(row)
         assert ("What to try" in say(row)) == early.is_fired
         assert find_place(row, "r1", 4) == RunTarget("r1", "M3")
 
