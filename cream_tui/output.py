@@ -24,8 +24,10 @@ _TEXT_WIDTH = 78
 _LEAST_FLEXIBLE_WIDTH = 6
 _READABLE_WIDTH = 12
 _NO_BREAK = "\xa0"
-# Spaces at which a line does not end: 75.0 %, p = 0.013.
-_KEPT_TOGETHER = re.compile(r"(?<=\d) (?=%)|(?<=\bp) (?=[=<])|(?<=\bp [=<]) (?=\d)|(?<=C) (?==)|(?<=C =) (?=\d)")
+# Spaces at which a line does not end: 75.0 %, p = 0.013, a star and what it means.
+_KEPT_TOGETHER = re.compile(
+    r"(?<=\*) |(?<=\d) (?=%)|(?<=\bp) (?=[=<])|(?<=\bp [=<]) (?=\d)|(?<=C) (?==)|(?<=C =) (?=\d)"
+)
 _SGR = {
     "bold": "1",
     "dim": "2",
@@ -42,14 +44,15 @@ _SGR = {
 class Column:
     """How a column is drawn; a title may have lines.
 
-    Where the terminal is narrow, flexible columns give way, with …; then those with a ``rank`` go, the highest first;
-    then flexible ones give all they can.
+    Where the terminal is narrow, flexible columns give way, with …, down to ``readable``; then those with a ``rank``
+    go, the highest first, those of one rank together; then flexible ones give all they can.
     """
 
     title: str
     align: Literal["left", "right"] = "left"
     is_flexible: bool = False
     rank: int = 0
+    readable: int = _READABLE_WIDTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,17 @@ def lay_out_table(
     widths = [max(measure(row[k].text) for row in table) for k in range(len(columns))]
     shown = list(range(len(columns)))
     if width is not None:
-        _shrink(widths, columns, width - indent, least=_READABLE_WIDTH)
+        _shrink(widths, columns, width - indent, [column.readable for column in columns])
         shown = _choose_columns(widths, columns, width - indent)
     columns, widths = [columns[k] for k in shown], [widths[k] for k in shown]
     if width is not None:
-        _shrink(widths, columns, width - indent, least=_LEAST_FLEXIBLE_WIDTH)
+        _shrink(widths, columns, width - indent, [_LEAST_FLEXIBLE_WIDTH] * len(columns))
     return [_lay_out_row([row[k] for k in shown], columns, widths, indent) for row in table]
+
+
+def measure_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> int:
+    """Columns of a terminal that has room for all of a table."""
+    return max(sum(measure(cell.text) for cell in line) for line in lay_out_table(columns, rows))
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]], *, indent: int = 0) -> None:
@@ -189,13 +197,13 @@ def _as_visible(cell: str | Cell) -> Cell:
     return Cell(make_visible(cell)) if isinstance(cell, str) else Cell(make_visible(cell.text), cell.style)
 
 
-def _shrink(widths: list[int], columns: Sequence[Column], room: int, *, least: int) -> None:
+def _shrink(widths: list[int], columns: Sequence[Column], room: int, least: Sequence[int]) -> None:
     """Narrow the flexible columns, the widest first, until the table fits or none can give more."""
     flexible = [k for k, column in enumerate(columns) if column.is_flexible]
     excess = sum(widths) + _GAP * (len(widths) - 1) - room
     while excess > 0 and flexible:
         widest = max(flexible, key=lambda k: widths[k])
-        if widths[widest] <= max(least, len(columns[widest].title)):
+        if widths[widest] <= max(least[widest], len(columns[widest].title)):
             return
         widths[widest] -= 1
         excess -= 1
@@ -204,10 +212,10 @@ def _shrink(widths: list[int], columns: Sequence[Column], room: int, *, least: i
 def _choose_columns(widths: Sequence[int], columns: Sequence[Column], room: int) -> list[int]:
     """Places of the columns that fit; those without a rank always stay."""
     shown = list(range(len(columns)))
-    for k in sorted(shown, key=lambda k: -columns[k].rank):
-        if columns[k].rank == 0 or sum(widths[j] for j in shown) + _GAP * (len(shown) - 1) <= room:
+    for rank in sorted({column.rank for column in columns} - {0}, reverse=True):
+        if sum(widths[k] for k in shown) + _GAP * (len(shown) - 1) <= room:
             break
-        shown.remove(k)
+        shown = [k for k in shown if columns[k].rank != rank]
     return shown
 
 

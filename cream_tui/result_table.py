@@ -1,4 +1,4 @@
-"""Results as table rows: the same columns in `show`, `compare`, the live view and the demo.
+"""Results as table rows: the same columns in `show`, the live view and the demo.
 
 Knows results and output cells. Must not know where they are printed.
 """
@@ -38,8 +38,6 @@ PREFERENCE_LEGEND = (
     "chosen first: pairs whose preferred response has the higher implicit reward; ties are not right. In no accuracy "
     "above. * M0 has no implicit reward: by its mean log-likelihood."
 )
-# What fits beside the name of a run.
-SHORT_RESULT_COLUMNS = RESULT_COLUMNS[:-2]
 _LEGEND = (
     "tau, C, labels, tokens: of the pairs that this model made for the next one; labels: of those whose sides differ "
     "in correctness."

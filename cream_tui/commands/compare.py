@@ -16,13 +16,13 @@ from cream_tui.comparison.table import StudyTable, build_study_table
 from cream_tui.config_differences import find_differences, format_setting, load_config
 from cream_tui.export_formats import write_whole, writing
 from cream_tui.narrative import Arm, find_last_common, tell_differences
-from cream_tui.output import Cell, Column
+from cream_tui.output import Column
 from cream_tui.readers.compared_runs import ComparedArms, check_enough, read_compared_arms
-from cream_tui.result_table import SHORT_RESULT_COLUMNS, build_legend, build_record, build_result_row
-from cream_tui.results import ModelResult, ResultReader, adjust_by_holm, compute_paired_test
+from cream_tui.result_table import build_record
+from cream_tui.results import ResultReader, adjust_by_holm, compute_paired_test
 from cream_tui.stores import open_run_reader
 from cream_tui.text import make_visible
-from cream_tui.views.compare import SeedArm, SummaryRow, build_model_summary
+from cream_tui.views.compare import SeedArm, SummaryRow, build_model_summary, split_runs
 from cream_tui.views.shared_prompts import SampledComparison, compare_sampled, summarise_sampled
 from db.compare_reads import read_run_costs, read_shared_iterations, read_shared_prompts
 from db.reading import snapshot
@@ -31,9 +31,9 @@ from engine.errors import ExitCode, find_nearest
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 _ENDINGS = {".md": "markdown", ".markdown": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
-_COLUMNS = (SHORT_RESULT_COLUMNS[0], Column("run", is_flexible=True), *SHORT_RESULT_COLUMNS[1:])
 # So many columns of settings a reader can take in.
 _MOST_SETTING_COLUMNS = 4
+_EVERYTHING = "Every model with its intervals, tests and pairs: --format markdown, or --tui."
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,36 +127,21 @@ def _build_study(read: _Read) -> formats.ComparedStudy:
 
 
 def _print_study(study: formats.ComparedStudy, read: _Read) -> None:
-    table: StudyTable = study.table
-    output.print_table(terminal.build_accuracy_columns(table), terminal.build_accuracy_rows(table))
-    _print_notes(wording.list_table_notes(table))
-    for tests in (study.arm_tests, study.model_tests):
-        rows = terminal.build_test_rows(tests)
-        if rows:
-            output.print_table(terminal.build_test_columns(), rows)
-            output.print_text()
-    _print_notes(wording.list_test_notes(study.arm_tests, study.model_tests))
-    if table.measures:
-        is_wide = terminal.has_room_for_intervals(table, output.find_width())
-        rows = terminal.build_measure_rows(table, has_intervals=is_wide)
-        output.print_table(terminal.build_measure_columns(table), rows)
-        _print_notes(wording.list_measure_notes(table, has_intervals=is_wide))
+    _print_accuracies(study.table, are_runs=False)
+    _print_tests(study)
+    _print_measures(study.table)
     if len(read.arms) <= _MOST_SETTING_COLUMNS:
         _print_settings([(arm.title, arm.runs[0]) for arm in read.arms])
     for sentence in study.sentences:
         output.print_paragraph(sentence)
 
 
-def _print_notes(notes: Sequence[str]) -> None:
-    for note in notes:
-        output.print_paragraph(note, "dim")
-    output.print_text()
-
-
 def _print_runs(read: _Read) -> None:
     """Runs that are one by one, not arms of seeds."""
     runs = read.runs
-    _print_results(runs, read.results)
+    table = build_study_table(split_runs(runs), read.results)
+    _print_accuracies(table, are_runs=True)
+    _print_measures(table)
     _print_settings([(run.name, run) for run in runs])
     told = [Arm(run.name, tuple(read.results[run.run_id])) for run in runs]
     for sentence in tell_differences(told[1:], told[0]):
@@ -165,36 +150,77 @@ def _print_runs(read: _Read) -> None:
         output.print_paragraph(sentence, "dim")
 
 
+def _print_accuracies(table: StudyTable, *, are_runs: bool) -> None:
+    if not table.rows:
+        output.print_text("No model was evaluated yet.")
+        _print_notes(table.notes)
+    elif terminal.has_matrix(table, are_runs=are_runs):
+        heading, *told = terminal.tell_matrix(table)
+        output.print_text(heading, "bold")
+        for sentence in told:
+            output.print_paragraph(sentence)
+        for columns, rows in terminal.build_matrices(table, output.find_width()):
+            output.print_table(columns, rows)
+        _print_notes(terminal.list_matrix_notes(table))
+    else:
+        output.print_table(terminal.build_accuracy_columns(table), terminal.build_accuracy_rows(table))
+        _print_notes(wording.list_table_notes(table))
+
+
+def _print_tests(study: formats.ComparedStudy) -> None:
+    rows = terminal.build_arm_test_rows(study.arm_tests)
+    if rows:
+        output.print_text(f"Against {study.table.arms[0]}", "bold")
+        output.print_table(terminal.build_arm_test_columns(), rows)
+    model_tests = terminal.choose_model_tests(study.model_tests)
+    own_rows = terminal.build_model_test_rows(model_tests)
+    if own_rows:
+        output.print_text(("\n" if rows else "") + "The last model against earlier ones of its arm", "bold")
+        output.print_table(terminal.build_model_test_columns(), own_rows)
+    notes = terminal.list_test_notes(study.arm_tests, model_tests)
+    if notes:
+        _print_notes(notes)
+
+
+def _print_measures(table: StudyTable) -> None:
+    measured = terminal.choose_measures(table)
+    notes: list[str] = []
+    if measured:
+        columns, rows = terminal.build_measure_columns(measured), terminal.build_measure_rows(measured)
+        is_wide = terminal.fits(columns, rows, output.find_width())
+        output.print_table(columns, rows if is_wide else terminal.build_measure_rows(measured, has_intervals=False))
+        notes = terminal.list_measure_notes(measured, has_intervals=is_wide)
+    _print_notes([*notes, _EVERYTHING])
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        output.print_paragraph(note, "dim")
+    output.print_text()
+
+
 def _print_settings(compared: Sequence[tuple[str, RunRow]]) -> None:
     differences = find_differences([load_config(run.config_json) for _, run in compared])
-    if differences:
-        columns = [Column("setting"), *(Column(make_visible(title), is_flexible=True) for title, _ in compared)]
-        output.print_table(columns, [(key, *map(format_setting, values)) for key, values in differences.items()])
+    titles = [title for title, _ in compared]
+    columns = [Column(make_visible(title)) for title in ("setting", *titles)]
+    rows = [(key, *map(format_setting, values)) for key, values in differences.items()]
+    width = output.find_width()
+    if width is not None and output.measure_table(columns, rows) > width:
+        for key, *values in rows:
+            output.print_paragraph(f"{key}: {_group_titles(titles, values)}")
+    elif rows:
+        output.print_table(columns, rows)
     elif len(compared) > 1:
         output.print_text("The settings are the same.")
     output.print_text()
 
 
-def _print_results(runs: Sequence[RunRow], results: Results) -> None:
-    output.print_table(_COLUMNS, _build_rows(runs, [results[run.run_id] for run in runs]))
-    for line in build_legend([model for models in results.values() for model in models]):
-        output.print_paragraph(line, "dim")
-    output.print_text()
-
-
-def _build_rows(runs: Sequence[RunRow], results: Sequence[Sequence[ModelResult]]) -> list[list[str | Cell]]:
-    by_name = [{model.name: model for model in models} for models in results]
-    names = sorted({name for models in by_name for name in models}, key=lambda name: int(name[1:]))
-    rows: list[list[str | Cell]] = []
-    for name in names:
-        is_first = True
-        for run, models in zip(runs, by_name, strict=True):
-            model = models.get(name)
-            if model is not None and (model.tasks or model.measures):
-                title, *cells = build_result_row(model)[: len(SHORT_RESULT_COLUMNS)]
-                rows.append([title if is_first else "", run.name, *cells])
-                is_first = False
-    return rows
+def _group_titles(titles: Sequence[str], values: Sequence[str]) -> str:
+    """Each value with those that have it: one in srlm; mean in cream, vote."""
+    having: dict[str, list[str]] = {}
+    for title, value in zip(titles, values, strict=True):
+        having.setdefault(value, []).append(title)
+    return "; ".join(f"{value} in {', '.join(found)}" for value, found in having.items())
 
 
 def _build_record(connection: sqlite3.Connection, read: _Read) -> dict[str, Any]:

@@ -79,12 +79,14 @@ class TableRow:
     Attributes:
         arm: The arm's title; SHARED for all of them.
         cells: One for each column of the table; None where the model was not evaluated on it.
+        is_shared: Whether it is of all arms; one of them may have the title SHARED.
     """
 
     arm: str
     model: str
     n_seeds: int
     cells: tuple[TableCell | None, ...]
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def build_study_table(arms: Sequence[SeedArm], results: Results) -> StudyTable:
 
 def _build_rows(arms: Sequence[ArmModels], columns: Sequence[str]) -> list[TableRow]:
     shared = {name: pool_models(arms, name) for name in list_shared_models(arms)}
-    rows = [_build_row(SHARED, name, shared, columns) for name in shared]
+    rows = [replace(_build_row(SHARED, name, shared, columns), is_shared=True) for name in shared]
     for arm in arms:
         own = {name: found for name in sort_models(arm.models) if (found := arm.find_evaluated(name))}
         rows += [_build_row(arm.title, name, own, columns) for name in own if name not in shared]

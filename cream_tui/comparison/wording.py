@@ -102,19 +102,16 @@ def list_table_notes(table: StudyTable) -> list[str]:
     return [*notes, *table.notes]
 
 
-def list_measure_notes(table: StudyTable, *, has_intervals: bool = True) -> list[str]:
-    """What a reader of the measures must know; without intervals where they are."""
+def list_measure_notes(table: StudyTable) -> list[str]:
+    """What a reader of the measures must know."""
     if not table.measures:
         return []
-    interval = ", with its 95 % interval by Student's t over seeds" if has_intervals else ""
     notes = [
-        f"Of the pairs that this model made for the next one: mean over seeds{interval}; labels: of those pairs whose "
-        "sides differ in correctness; C: its mean in the loss."
+        "Of the pairs that this model made for the next one: mean over seeds, with its 95 % interval by Student's t "
+        "over seeds; labels: of those pairs whose sides differ in correctness; C: its mean in the loss."
     ]
     if any(row.model == "M1" and row.estimates[MEASURES.index("tau_previous")] for row in table.measures):
         notes.append("M1: tau to previous is to M0's log-likelihood, because M0 has no implicit reward.")
-    if not has_intervals:
-        return [*notes, "Their intervals need a wider terminal, or a file: -o table.md."]
     reasons = {estimate.reason for row in table.measures for estimate in row.estimates if estimate}
     why = [word for reason, word in _WHY_NOT.items() if reason in reasons]
     if why:

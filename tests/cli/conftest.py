@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -74,6 +77,35 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
 
 
 @pytest.fixture
+def draw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Calls a command in this process on a terminal without colours; what it drew there."""
+
+    def draw_command(width: int, *arguments: str) -> str:
+        screen, terminal = pty.openpty()
+        drawn: list[bytes] = []
+        reader = threading.Thread(target=_read_to_the_end, args=(screen, drawn))
+        reader.start()
+        with monkeypatch.context() as patch, os.fdopen(terminal, "w", encoding="utf-8") as stdout:
+            patch.setenv("COLUMNS", str(width))
+            patch.setenv("NO_COLOR", "1")
+            patch.setattr(sys, "stdout", stdout)
+            code = run_command(arguments)
+        reader.join()
+        os.close(screen)
+        assert code == 0
+        return b"".join(drawn).decode().replace("\r\n", "\n")
+
+    return draw_command
+
+
+def _read_to_the_end(screen: int, drawn: list[bytes]) -> None:
+    """A terminal takes 4 KiB until somebody reads; a read of one that is closed fails."""
+    with contextlib.suppress(OSError):
+        while chunk := os.read(screen, 65536):
+            drawn.append(chunk)
+
+
+@pytest.fixture
 def spawn() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Calls a command in a process of its own."""
 
@@ -84,7 +116,7 @@ def spawn() -> Callable[..., subprocess.CompletedProcess[bytes]]:
             stdin=subprocess.DEVNULL,
             env=os.environ | (env or {}),
             check=False,
-            timeout=60,
+            timeout=300,
         )
 
     return call_process

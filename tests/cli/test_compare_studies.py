@@ -46,8 +46,8 @@ def test_a_study_is_compared_arm_by_arm(call: Callable, study_root: Path) -> Non
     assert "warning: not begun yet: 1 run: oracle (1)\n" in called.stderr
     assert max(map(len, called.stdout.splitlines())) <= 120
     assert "At M3 cream has 62.5 % and srlm 37.5 %: +25.0 points" in text
-    assert "cream M3 srlm M3 +25.0" in text
-    assert "all M0 50.0" in text and "srlm M3 37.5 ↓" in text
+    assert "Against srlm" in text and "cream M3 +25.0 " in text
+    assert "The same in all: M0 50.0 " in text and "srlm 37.5↓ " in text
 
 
 def test_every_format_has_the_same_numbers(call: Callable, study_root: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from recording import N_ITEMS, Recorder
 
-from cream_tui.commands import compare, ls
-from cream_tui.output import lay_out_table
+from cream_tui.commands import ls
+from cream_tui.output import Column, lay_out_table
 
 
 def test_ls_lists_the_newest_first(call: Callable, store_root: Path) -> None:
@@ -218,11 +218,20 @@ def test_completion_of_runs_is_silent_without_a_store(tmp_path: Path, store_root
 
 @pytest.mark.parametrize("width", [100, 80, 60, 50])
 def test_tables_fit_a_narrow_terminal(width: int) -> None:
-    """ls and compare: names stay readable while other columns go; nothing is cut where nobody looks."""
-    for columns in (ls._COLUMNS, compare._COLUMNS):
-        row = ["demo-cream" if column.is_flexible else "123456" for column in columns]
-        lines = ["".join(cell.text for cell in line).rstrip() for line in lay_out_table(columns, [row], width=width)]
-        assert max(map(len, lines)) <= width
-        assert "demo-cream" in lines[-1]
-        whole = lay_out_table(columns, [row])
-        assert [cell.text for cell in whole[-1]].count("123456") == len(columns) - 1
+    """ls: names stay readable while other columns go; nothing is cut where nobody looks."""
+    columns = ls._COLUMNS
+    row = ["demo-cream" if column.is_flexible else "123456" for column in columns]
+    lines = ["".join(cell.text for cell in line).rstrip() for line in lay_out_table(columns, [row], width=width)]
+    assert max(map(len, lines)) <= width
+    assert "demo-cream" in lines[-1]
+    whole = lay_out_table(columns, [row])
+    assert [cell.text for cell in whole[-1]].count("123456") == len(columns) - 1
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"), [(34, "name-of-a-run 11 22 33"), (20, "name-of-a-run 11"), (10, "name-… 11")]
+)
+def test_columns_of_one_rank_go_together_before_a_name_is_cut_below_what_is_readable(width: int, shown: str) -> None:
+    columns = [Column("", is_flexible=True, readable=13), Column("a"), Column("b", rank=1), Column("c", rank=1)]
+    lines = lay_out_table(columns, [["name-of-a-run", "11", "22", "33"]], width=width)
+    assert "".join(cell.text for cell in lines[-1]).split() == shown.split()

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cream_tui.results import ModelResult, TaskCount
+from cream_tui.views.compare import SeedArm, group_by_seed
 from db.rows import RunRow
+
+N_ITEMS = 400
+# How many of 40 items M0, M1, ... get right, by method and seed.
+STUDY = {
+    "srlm": [(10, 20, 24, 14), (10, 22, 25, 12), (10, 21, 26, 13)],
+    "cream": [(10, 20, 26, 32), (10, 22, 24, 31), (10, 21, 25, 33)],
+}
 
 
 def build_run(name: str, *, method: str = "cream", seed: int = 0, beta: float = 0.1, **changes: object) -> RunRow:
@@ -31,3 +39,31 @@ def build_run(name: str, *, method: str = "cream", seed: int = 0, beta: float = 
 def build_model(name: str, right: Sequence[bool]) -> ModelResult:
     items = {("t", str(k)): is_right for k, is_right in enumerate(right)}
     return ModelResult(name, (TaskCount("t", sum(right), len(right)),), {}, items)
+
+
+def build_right(n_right: int, n_items: int = 40) -> list[bool]:
+    return [k < n_right for k in range(n_items)]
+
+
+def make_study(
+    n_right: Mapping[str, Sequence[Sequence[int]]], labels: Mapping[str, Sequence[float]] | None = None
+) -> tuple[list[SeedArm], dict[str, list[ModelResult]]]:
+    """Arms and results from how many of 40 items in a row M0, M1, ... get right, by method and seed; 400 items."""
+    runs, results = [], {}
+    for method, seeds in n_right.items():
+        for seed, counts in enumerate(seeds):
+            run = build_run(f"{method}-{seed}", method=method, seed=seed)
+            runs.append(run)
+            models = [build_model(f"M{k}", build_right(10 * n, N_ITEMS)) for k, n in enumerate(counts)]
+            shares = (labels or {}).get(method)
+            if shares is not None:
+                models[1] = replace(models[1], measures={"label_accuracy": shares[seed]})
+                models[2] = replace(models[2], measures={"label_accuracy": shares[seed] / 2, "tau_previous": 0.9})
+            results[run.run_id] = models
+    return group_by_seed(runs), results
+
+
+def build_two_tasks(name: str, first: Sequence[bool], second: Sequence[bool]) -> ModelResult:
+    items = {("a", str(k)): ok for k, ok in enumerate(first)} | {("b", str(k)): ok for k, ok in enumerate(second)}
+    tasks = (TaskCount("a", sum(first), len(first)), TaskCount("b", sum(second), len(second)))
+    return ModelResult(name, tasks, {}, items)

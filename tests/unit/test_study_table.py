@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from made_arms import build_model, build_run
+from made_arms import N_ITEMS, STUDY, build_model, build_right, build_run, build_two_tasks, make_study
 from scipy import stats
 
 from cream_tui.comparison.arms import NO_SPREAD, ONE_MODEL, ONE_SEED, collect_models, list_notes
@@ -34,50 +34,11 @@ from cream_tui.comparison.sentences import (
     tell_study,
 )
 from cream_tui.comparison.table import AVERAGE, SHARED, build_study_table
-from cream_tui.comparison.terminal import build_measure_columns, build_measure_rows, has_room_for_intervals
-from cream_tui.comparison.wording import list_measure_notes, list_table_notes
-from cream_tui.output import lay_out_table, measure
+from cream_tui.comparison.wording import list_table_notes
 from cream_tui.results import ModelResult, TaskCount, adjust_by_holm, compute_accuracy_interval
 from cream_tui.units import format_p_value
 from cream_tui.views.compare import SeedArm, group_by_seed
 from db.studies import StudyArm
-
-N_ITEMS = 400
-
-
-def build_right(n_right: int, n_items: int = 40) -> list[bool]:
-    return [k < n_right for k in range(n_items)]
-
-
-def make_study(
-    n_right: Mapping[str, Sequence[Sequence[int]]], labels: Mapping[str, Sequence[float]] | None = None
-) -> tuple[list[SeedArm], dict[str, list[ModelResult]]]:
-    """Arms and results from how many of 40 items in a row M0, M1, ... get right, by method and seed; 400 items."""
-    runs, results = [], {}
-    for method, seeds in n_right.items():
-        for seed, counts in enumerate(seeds):
-            run = build_run(f"{method}-{seed}", method=method, seed=seed)
-            runs.append(run)
-            models = [build_model(f"M{k}", build_right(10 * n, N_ITEMS)) for k, n in enumerate(counts)]
-            shares = (labels or {}).get(method)
-            if shares is not None:
-                models[1] = replace(models[1], measures={"label_accuracy": shares[seed]})
-                models[2] = replace(models[2], measures={"label_accuracy": shares[seed] / 2, "tau_previous": 0.9})
-            results[run.run_id] = models
-    return group_by_seed(runs), results
-
-
-STUDY = {
-    "srlm": [(10, 20, 24, 14), (10, 22, 25, 12), (10, 21, 26, 13)],
-    "cream": [(10, 20, 26, 32), (10, 22, 24, 31), (10, 21, 25, 33)],
-}
-
-
-def build_two_tasks(name: str, first: Sequence[bool], second: Sequence[bool]) -> ModelResult:
-    items = {("a", str(k)): ok for k, ok in enumerate(first)} | {("b", str(k)): ok for k, ok in enumerate(second)}
-    tasks = (TaskCount("a", sum(first), len(first)), TaskCount("b", sum(second), len(second)))
-    return ModelResult(name, tasks, {}, items)
-
 
 # Tables --------------------------------------------------------------------------------------------------------------
 
@@ -310,20 +271,6 @@ def test_a_study_without_a_claim_says_so() -> None:
         "or worse."
     )
     assert over_models.startswith("srlm, a, b: the data carries no claim")
-
-
-def test_measures_keep_every_column_and_lose_their_intervals_where_the_terminal_is_narrow() -> None:
-    arms, results = make_study({"srlm": STUDY["srlm"]}, {"srlm": (0.8, 0.9, 0.7)})
-    table = build_study_table(arms, results)
-    wide = max(
-        sum(measure(cell.text) for cell in line)
-        for line in lay_out_table(build_measure_columns(table), build_measure_rows(table))
-    )
-    assert has_room_for_intervals(table, None) and has_room_for_intervals(table, wide)
-    assert not has_room_for_intervals(table, wide - 1)
-    rows = build_measure_rows(table, has_intervals=False)
-    assert [row[2:4] for row in rows] == [["80.0", "–"], ["40.0", "+0.90"]]
-    assert list_measure_notes(table, has_intervals=False)[-1].startswith("Their intervals need a wider terminal")
 
 
 def test_claims_come_first_and_many_arms_that_say_the_same_share_a_sentence() -> None:
