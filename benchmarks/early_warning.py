@@ -3,15 +3,15 @@
     python benchmarks/early_warning.py --store STORE --fit-seeds 20-24 --fit-presets collapse,default --write
 
 A transition is a model M_t and the next one, both evaluated on the same items; it is a fall where an exact McNemar test
-has p < 0.05 and the next one is lower. Features are those of `cream_tui.health.early_warning`: of iteration t alone, no
-gold answers. The model is logistic regression with an L2 penalty. Penalty and threshold come from predictions on runs
-of the fit left out (all runs of a seed at once, since they share their start). The threshold is the lowest that has at
-most 5 % of false alarms there.
+has p < 0.05 and the next one is lower. Features are those of `cream_tui.health.early_warning`: of iteration t and the
+first one, no gold answers. The model is logistic regression with an L2 penalty, which comes from predictions on runs of
+the fit left out (all runs of a seed at once, since they share their start). It fires where a fall is more probable than
+not.
 
-Judged on seeds that were not fitted: AUC with a bootstrap interval (runs are drawn, not transitions; and seeds, which
-is wider), false alarms, calibration, and what single measures and the iteration alone would do. Runs of a fitted seed
-on other presets are shown apart: they share M_1 and its first responses with the fit. --write puts the model among the
-shipped configurations.
+Judged on seeds that were not fitted: AUC with a bootstrap interval (runs are drawn, not transitions; and seeds, of
+which there are few), false alarms and what came of them, how many runs were warned before their first fall,
+calibration, and what single measures and the iteration alone would do. Runs of a fitted seed on other presets are shown
+apart: they share M_1 and its first responses with the fit. --write puts the model among the shipped configurations.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ GUIDES = (
     "vote_agreement_share",
 )
 PENALTIES = (1.0, 3.0, 10.0, 30.0)
-MOST_FALSE_ALARMS = 0.05
+THRESHOLD = 0.5
 N_BINS = 5
 SANDBOX = "sandbox"
 
@@ -177,7 +177,7 @@ def fit(rows: Sequence[Transition]) -> tuple[EarlyModel, list[float]]:
         coefficients={name: round(float(weights_F[k]), 4) for k, name in enumerate(FEATURES)},
         means={name: round(float(mean_F[k]), 5) for k, name in enumerate(FEATURES)},
         scales={name: round(float(scale_F[k]), 5) for k, name in enumerate(FEATURES)},
-        threshold=choose_threshold(inside_by_penalty[penalty], y_N),
+        threshold=THRESHOLD,
         provenance={"penalty": penalty},
     )
     return model, inside_by_penalty[penalty].tolist()
@@ -220,12 +220,6 @@ def predict_all(fitted: Logistic, x_NF: Floats) -> Floats:
     return 1 / (1 + np.exp(-(intercept + (x_NF - mean_F) / scale_F @ weights_F)))
 
 
-def choose_threshold(p_N: Floats, y_N: Floats) -> float:
-    """The lowest probability, in per cent, at or above which at most MOST_FALSE_ALARMS of what did not fall lies."""
-    calm = p_N[y_N == 0]
-    return next(at / 100 for at in range(5, 101) if (calm >= at / 100).mean() <= MOST_FALSE_ALARMS)
-
-
 def compute_log_loss(p_N: Floats, y_N: Floats) -> float:
     """Mean log loss in nats."""
     p_N = np.clip(p_N, 1e-9, 1 - 1e-9)
@@ -254,7 +248,7 @@ def judge(title: str, model: EarlyModel, rows: Sequence[Transition], n_bootstrap
         print("  AUC not computable, because there are only falls, or none")
     else:
         by_run = bootstrap([row.run for row in rows], p, labels, n_bootstrap)
-        by_seed = bootstrap([f"{row.preset}/{row.seed}" for row in rows], p, labels, n_bootstrap)
+        by_seed = bootstrap([str(row.seed) for row in rows], p, labels, n_bootstrap)
         record |= {"auc": round(auc, 4), "auc_interval": by_run, "auc_interval_by_seed": by_seed}
         print(f"  AUC {auc:.3f}, 95 % {show_interval(by_run)} over runs, {show_interval(by_seed)} over seeds")
     for name, wanted in (("false_alarms", False), ("falls_foretold", True)):
@@ -264,12 +258,40 @@ def judge(title: str, model: EarlyModel, rows: Sequence[Transition], n_bootstrap
             record[name] = {"n": sum(fired), "of": len(fired), "interval": [round(low, 4), round(high, 4)]}
             share = sum(fired) / len(fired)
             print(f"  {name.replace('_', ' ')}: {sum(fired)} of {len(fired)}, {share:.1%} ({low:.1%} to {high:.1%})")
+    print_false_alarms(model, rows)
+    print_first_falls(model, rows)
     brier = float(np.mean((np.array(p) - np.array(labels)) ** 2))
     rate = sum(labels) / len(labels)
     record["brier"] = round(brier, 4)
     print(f"  Brier score {brier:.3f}; of the rate alone {rate * (1 - rate):.3f}")
     print_calibration(p, labels)
     return record
+
+
+def print_false_alarms(model: EarlyModel, rows: Sequence[Transition]) -> None:
+    """What became of models that did not fall significantly: after an alarm, and without one."""
+    held = [row for row in rows if not row.is_fall]
+    for title, is_fired in (("after a false alarm", True), ("without alarm or fall", False)):
+        drops = [r.drop for r in held if (model.compute_probability(r.features) >= model.threshold) is is_fired]
+        if drops:
+            n_down, change = sum(drop > 0 for drop in drops), -100 * float(np.mean(drops))
+            print(f"  {title}: accuracy went down in {n_down} of {len(drops)}, by {change:+.1f} points in the mean")
+
+
+def print_first_falls(model: EarlyModel, rows: Sequence[Transition]) -> None:
+    """How many runs were warned at or before the model whose successor was the first to fall."""
+    runs: dict[tuple[str, str], list[Transition]] = {}
+    for row in sorted(rows, key=lambda row: row.t):
+        runs.setdefault((row.preset, row.run), []).append(row)
+    n_foretold = n_fell = n_vain = 0
+    for found in runs.values():
+        fell = next((row.t for row in found if row.is_fall), None)
+        warned = next((r.t for r in found if model.compute_probability(r.features) >= model.threshold), None)
+        n_fell += fell is not None
+        n_foretold += fell is not None and warned is not None and warned <= fell
+        n_vain += fell is None and warned is not None
+    held = f"without a fall, warned: {n_vain} of {len(runs) - n_fell}"
+    print(f"  runs warned before their first fall: {n_foretold} of {n_fell}; {held}")
 
 
 def judge_by_preset(model: EarlyModel, rows: Sequence[Transition], n_bootstrap: int) -> None:
@@ -362,6 +384,7 @@ def write(
 ) -> None:
     """Put the model where the light side reads it."""
     command = f"--fit-seeds {arguments.fit_seeds} --fit-presets {arguments.fit_presets}"
+    command += f" --judge-seeds {arguments.judge_seeds}" if arguments.judge_seeds else ""
     provenance = {
         **model.provenance,
         "fitted_on": "the sandbox",

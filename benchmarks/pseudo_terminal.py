@@ -73,7 +73,7 @@ class PseudoTerminal:
         os.write(self._handle, keys.encode())
         return now
 
-    def wait_for(self, wanted: str | Callable[[str], bool], timeout_s: float = 20.0) -> float:
+    def wait_for(self, wanted: str | Callable[[str], bool], timeout_s: float = 60.0) -> float:
         """The moment at which the screen shows the text, or at which a condition on it holds.
 
         Raises:
@@ -123,7 +123,7 @@ class PseudoTerminal:
 
     def close(self) -> int:
         """Wait for the program's end, else end it; its exit code."""
-        deadline = time.perf_counter() + 20
+        deadline = time.perf_counter() + 60
         while self._code is None and time.perf_counter() < deadline:
             self.read(0.05)
             pid, status = os.waitpid(self._pid, os.WNOHANG)

@@ -201,7 +201,12 @@ def tell_confidence(arm: Arm) -> str | None:
 def tell_margin(arm: Arm) -> str | None:
     """Whether training came to the margin that C asks for; before that a C only scales the steps."""
     targets = {model.name: value for model, value in arm.list_measured("final_target_z")}
-    known = [(model.name, z, targets[model.name]) for model, z in arm.list_measured("final_z") if model.name in targets]
+    bounded = {model.name: value for model, value in arm.list_measured("final_bounded_z")}
+    known = [
+        (model.name, bounded.get(model.name, z), targets[model.name])
+        for model, z in arm.list_measured("final_z")
+        if model.name in targets
+    ]
     if not known:
         return None
     figures = ", ".join(f"{z:.1f} of {target:.1f} ({name})" for name, z, target in known)

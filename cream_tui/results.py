@@ -82,7 +82,7 @@ _MEASURES: Mapping[str, tuple[str, ...]] = {
         "median_margin",
         "median_margin_top2",
     ),
-    "train": ("final_z", "final_target_z", "chosen_shift", "rejected_shift"),
+    "train": ("final_z", "final_target_z", "final_bounded_z", "chosen_shift", "rejected_shift"),
 }
 # Which metric of a model's own evaluation, by the name that tells it from its samples' metric.
 _EVALUATION_MEASURES: Mapping[str, str] = {

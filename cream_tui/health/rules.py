@@ -39,14 +39,15 @@ class Reading:
 Rule: TypeAlias = Callable[[Diagnostic, Results, Anchors], list[Reading]]
 
 
-def examine_run(results: Results, anchors: Anchors | None = None) -> list[Finding]:
+def examine_run(results: Results, anchors: Anchors | None = None, *, is_over: bool = True) -> list[Finding]:
     """The findings, in the order of the catalogue.
 
     Args:
         results: The models of a run in order.
         anchors: By iteration, the taus to the anchor; without them chance is not told from a small tau.
+        is_over: Whether the run has ended, so that what it lacks is not to come.
     """
-    return [_conclude(diagnostic, results, anchors or {}) for diagnostic in CATALOGUE]
+    return [_conclude(diagnostic, results, anchors or {}, is_over=is_over) for diagnostic in CATALOGUE]
 
 
 def show_value(diagnostic: Diagnostic, value: float) -> str:
@@ -88,11 +89,12 @@ def compute_auc_error(auc: float, n_right: int, n_wrong: int) -> float:
     return math.sqrt(variance / (n_right * n_wrong))
 
 
-def _conclude(diagnostic: Diagnostic, results: Results, anchors: Anchors) -> Finding:
+def _conclude(diagnostic: Diagnostic, results: Results, anchors: Anchors, *, is_over: bool) -> Finding:
     readings = _RULES[diagnostic.key](diagnostic, results, anchors)
     chosen = next((reading for reading in reversed(readings) if reading.warns), readings[-1] if readings else None)
     is_below = chosen is not None and chosen.value < 0 and diagnostic.filter_below is not None
-    shown = UNKNOWN + _find_reason(diagnostic, results) if chosen is None else show_value(diagnostic, chosen.value)
+    why = _find_reason(diagnostic, results, is_over=is_over) if chosen is None else ""
+    shown = UNKNOWN + why if chosen is None else show_value(diagnostic, chosen.value)
     return Finding(
         key=diagnostic.key,
         title=diagnostic.title,
@@ -110,7 +112,7 @@ def _conclude(diagnostic: Diagnostic, results: Results, anchors: Anchors) -> Fin
     )
 
 
-# By stage: what tells that it is over, and what tells that its measures are all there, which older runs lack.
+# By stage: what tells that one has ended, and what tells that its measures are all there, which older runs lack.
 _MARKS = {
     "sample": ("n_responses", "distinct_2"),
     "score": ("tau_anchor", "kl_base"),
@@ -121,16 +123,18 @@ _MARKS = {
 }
 
 
-def _find_reason(diagnostic: Diagnostic, results: Results) -> str:
+def _find_reason(diagnostic: Diagnostic, results: Results, *, is_over: bool) -> str:
     """Why no model of the run has a value."""
-    is_over, is_measured = (
+    has_ended, is_measured = (
         any(_get(model, mark) is not None for model in results) for mark in _MARKS[diagnostic.stage]
     )
-    if not is_over:
+    if not has_ended:
         return "nothing was evaluated yet" if diagnostic.stage == "evaluate" else "no iteration has come so far yet"
     if diagnostic.needs and (is_measured or diagnostic.needs == NEEDS_EVALUATION):
         return diagnostic.needs
     needs = f", or {diagnostic.needs}" if diagnostic.needs else ""
+    if is_measured or not is_over:
+        return f"the run has not measured it so far{needs}"
     return f"the run was imported, or made before this was measured{needs}"
 
 
@@ -399,8 +403,13 @@ def _read_margin_target(diagnostic: Diagnostic, results: Results, anchors: Ancho
             )
             readings.append(Reading(model, z, z < LEAST_FINAL_Z, why))
         else:
-            why = f"training on its pairs ended with z at {format_number(z)} of its target {format_number(target)}"
-            readings.append(Reading(model, z, target > 0 and z < diagnostic.limit * target, why))
+            bounded = model.get("final_bounded_z")
+            reached = z if bounded is None else bounded
+            share = f"{format_number(reached)} of its target {format_number(target)}"
+            why = f"training on its pairs ended with z at {share}"
+            if reached != z:
+                why += f", on the pairs that have one; on all at {format_number(z)}"
+            readings.append(Reading(model, z, target > 0 and reached < diagnostic.limit * target, why))
     return readings
 
 

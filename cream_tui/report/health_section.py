@@ -75,30 +75,67 @@ def build_warning_section(data: ReportData) -> Section:
     """When the early warning fired, beside the models that really were significantly worse."""
     title = f"Early warning ({_FITTED})"
     rows, reasons = [], dict[str, None]()
+    all_told: list[_Told] = []
     for arm in data.arms:
-        warned, dropped, n = [], [], 0
+        told = []
         for run_id in arm.run_ids:
             results = data.results[run_id]
-            known = [predict([m for m in results if m.index <= t]) for t in _list_sampled(results)]
+            known = [predict(results[:n]) for n in range(1, len(results) + 1)]
             early = [warning for warning in known if isinstance(warning, EarlyWarning)]
-            reasons |= dict.fromkeys(reason for reason in known if isinstance(reason, str))
-            n += bool(early)
-            warned += [w.model for w in early if w.is_fired][:1]
-            dropped += _find_drops(results)[:1]
-        if n:
-            rows.append(
-                (arm.title, f"{len(warned)} of {n}", _tell_first(warned), str(len(dropped)), _tell_first(dropped))
-            )
+            reasons |= dict.fromkeys(reason for reason in known[-1:] if isinstance(reason, str))
+            if early:
+                fired = (w.model for w in early if w.is_fired)
+                told.append(_Told(next(fired, None), next(iter(_find_drops(results)), None)))
+        if told:
+            rows.append((arm.title, *_tell_arm(told)))
+            all_told += told
     if not rows:
         reason = next(iter(reasons), f"{NOT_COMPUTABLE}no model has sampled yet")
         return Section("early-warning", title, (Paragraph(f"Early warning: {reason.rstrip('.')}."),))
     caption = (
         "The warning needs no gold labels: from what M_t sampled, scored and paired it says whether M_{t+1} will be "
         "significantly less accurate. A drop: exact McNemar of a model against the one before it, on the items that "
-        f"both answered, p < {SIGNIFICANCE}, with fewer right; not corrected for the number of models."
+        f"both answered, p < {SIGNIFICANCE}, with fewer right; not corrected for the number of models. Foretold: it "
+        "warned while at a model before the first drop. In vain: it warned in a run without a drop."
     )
-    head = ("arm", "runs warned", "first warned while at", "runs with a drop", "first drop at")
-    return Section("early-warning", title, (Table(head, tuple(rows), caption),))
+    head = ("arm", "runs", "first warned at", "first drop at", "foretold", "in vain")
+    total = Paragraph(f"In all, first drops foretold: {_count_foretold(all_told)}. {_tell_vain(all_told)}")
+    return Section("early-warning", title, (Table(head, tuple(rows), caption), total))
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """At which model a run was first warned, and which was its first that dropped."""
+
+    warned_at: str | None
+    drop_at: str | None
+
+    @property
+    def is_foretold(self) -> bool:
+        return (
+            self.warned_at is not None and self.drop_at is not None and int(self.warned_at[1:]) < int(self.drop_at[1:])
+        )
+
+
+def _tell_arm(told: Sequence[_Told]) -> tuple[str, ...]:
+    warned = [run.warned_at for run in told if run.warned_at]
+    drops = [run.drop_at for run in told if run.drop_at]
+    return str(len(told)), _tell_first(warned), _tell_first(drops), _count_foretold(told), _count_vain(told)
+
+
+def _count_foretold(told: Sequence[_Told]) -> str:
+    dropped = [run for run in told if run.drop_at]
+    return f"{sum(run.is_foretold for run in dropped)} of {len(dropped)}" if dropped else MISSING
+
+
+def _count_vain(told: Sequence[_Told]) -> str:
+    held = [run for run in told if not run.drop_at]
+    return f"{sum(run.warned_at is not None for run in held)} of {len(held)}" if held else MISSING
+
+
+def _tell_vain(told: Sequence[_Told]) -> str:
+    vain = _count_vain(told)
+    return "Every run had a drop." if vain == MISSING else f"Runs without a drop that were warned: {vain}."
 
 
 def _examine(data: ReportData, run_id: str) -> list[Finding]:
@@ -133,10 +170,6 @@ def _tell_warned(known: Sequence[_Warned]) -> tuple[str, str, str]:
         every = ", ".join(always)
     some = ", ".join(one.text for one in known if 0 < one.n_warned < one.n_known)
     return every or MISSING, some or MISSING, next(one.example for one in known if one.n_warned)
-
-
-def _list_sampled(results: Sequence[ModelResult]) -> list[int]:
-    return [model.index for model in results if model.measures]
 
 
 def _find_drops(results: Sequence[ModelResult]) -> list[str]:

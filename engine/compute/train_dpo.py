@@ -81,7 +81,9 @@ class ConfidenceDPOTrainer(DPOTrainer):  # type: ignore[misc]
             loss = loss + (2 * (1 - confidence_B) * logsigmoid(z_B)).mean()
         else:
             loss = loss + ((1 - confidence_B) * z_B).mean()
-            self._note("target_z", torch.logit(confidence_B))
+            target_B = torch.logit(confidence_B)
+            self._note("target_z", target_B)
+            self._note("bounded_z", z_B.detach().where(target_B.isfinite(), torch.nan))
         if kl_weight := self.preference_loss.kl_weight:
             kl_B = estimate_kl(logprobs_BT, reference_BT[:, 1:])
             self._note("kl", kl_B)

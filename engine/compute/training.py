@@ -44,6 +44,7 @@ LOGGED = {
     "rewards/chosen": "chosen_z",
     "rewards/rejected": "rejected_z",
     "target_z": "target_z",
+    "bounded_z": "bounded_z",
     "kl": "kl",
     "nll": "chosen_nll",
     "logps/chosen": "chosen_logprob",

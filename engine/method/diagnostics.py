@@ -51,8 +51,16 @@ def compute_within_correlation(groups: Sequence[Sequence[tuple[float, float]]]) 
     seconds: list[float] = []
     for group in groups:
         for values, centred in (([x for x, _ in group], firsts), ([y for _, y in group], seconds)):
-            centred += [value - statistics.fmean(values) for value in values]
+            centred += _centre(values)
     return compute_correlation(firsts, seconds)
+
+
+def _centre(values: Sequence[float]) -> list[float]:
+    """Values less their mean; exactly 0 where all are equal, of which the rounded mean need not be."""
+    if not values or min(values) == max(values):
+        return [0.0] * len(values)
+    mean = statistics.fmean(values)
+    return [value - mean for value in values]
 
 
 def compute_within_sd(groups: Sequence[Sequence[float]]) -> float | None:
@@ -60,9 +68,7 @@ def compute_within_sd(groups: Sequence[Sequence[float]]) -> float | None:
     n_free = sum(len(group) - 1 for group in groups if group)
     if n_free == 0:
         return None
-    squares = [
-        (value - mean) ** 2 for group in groups if group for mean in [statistics.fmean(group)] for value in group
-    ]
+    squares = [value**2 for group in groups for value in _centre(group)]
     return math.sqrt(math.fsum(squares) / n_free)
 
 

@@ -162,6 +162,7 @@ def _summarise_margin(context: StageContext) -> list[MetricRow]:
     summaries = {
         "z": ("final_z", 1.0),
         "target_z": ("final_target_z", 1.0),
+        "bounded_z": ("final_bounded_z", 1.0),
         "chosen_z": ("chosen_shift", beta),
         "rejected_z": ("rejected_shift", beta),
     }

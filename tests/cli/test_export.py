@@ -148,7 +148,7 @@ def test_a_reader_that_leaves_early_ends_it_quietly(store_root: Path) -> None:
     process.stdout.close()
     assert process.stderr is not None
     stderr = process.stderr.read()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
     assert stderr == b""
 
 

@@ -72,7 +72,7 @@ def read(script: str, *arguments: str, **env: str) -> object:
     import os
 
     command = [sys.executable, "-P", "-c", script, *arguments]
-    done = subprocess.run(command, capture_output=True, check=True, env=os.environ | env, timeout=60)
+    done = subprocess.run(command, capture_output=True, check=True, env=os.environ | env, timeout=300)
     return json.loads(done.stdout)
 
 

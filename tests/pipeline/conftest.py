@@ -37,7 +37,7 @@ def llama() -> PreTrainedModel:
 def root(tmp_path: Path) -> Iterator[Path]:
     store = tmp_path / "store"
     yield store
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (left := find_processes(store)) and time.monotonic() < deadline:
         time.sleep(0.05)
     for process in left:

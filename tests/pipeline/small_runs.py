@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 
 from db.exports import EXPORT_COLUMNS, iterate_export
-from db.queries import find_run, read_run_stages
+from db.queries import find_run, read_attempts, read_lease, read_run_stages
 from db.reading import open_reader
 from db.rows import RunRow
 from engine.config.load import load_run_config
@@ -33,7 +35,7 @@ SMALL = (
 )
 # What may differ between two equal runs: ids, names and times.
 VOLATILE = {"run_id", "name", "created_at", "started_at", "finished_at", "at"}
-WAIT_S = 150.0
+WAIT_S = 400.0  # however slow the machine: whoever waits for so long waits in vain
 
 
 def build_config(*overrides: str, method: str = "cream", name: str = "small") -> RunConfig:
@@ -78,6 +80,70 @@ def find_processes(root: Path) -> list[psutil.Process]:
     """Every process that has this store on its command line, children included."""
     found: set[psutil.Process] = set()
     for process in psutil.process_iter(["cmdline"]):
-        if str(root) in (process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE:
-            found |= {process, *process.children(recursive=True)}
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if str(root) in (process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE:
+                found |= {process, *process.children(recursive=True)}
     return list(found)
+
+
+def find_supervisor(root: Path, run: RunRow) -> psutil.Process:
+    with closing(open_reader(root)) as reader:
+        lease = read_lease(reader, run.run_id)
+    assert lease is not None
+    return psutil.Process(lease.pid)
+
+
+def find_worker(root: Path, run: RunRow) -> int | None:
+    """The process of the stage that is being computed."""
+    with closing(open_reader(root)) as reader:
+        attempts = read_attempts(reader, run.run_id)
+    return attempts[-1].pid if attempts and attempts[-1].finished_at is None else None
+
+
+def hold_worker(root: Path, run: RunRow, label: str, *, n_done: int = 0) -> psutil.Process:
+    """A stage's process, suspended once it has committed so much: the stage cannot be over before one acts on it.
+
+    Until then it works in turns of a few milliseconds, however fast the machine is.
+    """
+    wait_until(lambda: is_stage(root, run, label, "running", "done") and find_worker(root, run) is not None)
+    pid = find_worker(root, run)
+    assert pid is not None, f"{label} is over"
+    worker, deadline = psutil.Process(pid), time.monotonic() + WAIT_S
+    with closing(open_reader(root)) as reader, closing(sqlite3.connect(root / "cream.db", timeout=0.1)) as writer:
+        while True:
+            worker.suspend()
+            if _is_free(writer):  # or it was in the middle of a commit, and would keep all others waiting
+                stage = next(stage for stage in read_run_stages(reader, run.run_id) if stage.label == label)
+                if stage.n_done >= n_done or stage.state != "running":
+                    break
+            worker.resume()
+            assert time.monotonic() < deadline, f"{label} does not come to {n_done}"
+            time.sleep(0.01)
+    if stage.state != "running":
+        worker.resume()
+        raise AssertionError(f"{label} is {stage.state}")
+    return worker
+
+
+def let_end(worker: psutil.Process) -> None:
+    """Resume a process that is held once it has been told to end."""
+    with suppress(FileNotFoundError, psutil.NoSuchProcess):  # it was killed meanwhile
+        wait_until(lambda: _is_terminated(worker.pid))
+        worker.resume()
+
+
+def _is_free(connection: sqlite3.Connection) -> bool:
+    """Whether the store can be written to."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    connection.rollback()
+    return True
+
+
+def _is_terminated(pid: int) -> bool:
+    """Whether SIGTERM waits for a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    pending = next(int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd"))
+    return bool(pending >> (signal.SIGTERM - 1) & 1)

@@ -123,10 +123,8 @@ def test_redirects_are_not_followed(server: CompletionsServer) -> None:
 
 def test_a_silent_server_times_out(server: CompletionsServer) -> None:
     server.change = lambda choice: time.sleep(0.6)
-    started = time.monotonic()
     with pytest.raises(BackendError, match=r"no answer to 2 tries: .*timed out"):
         sample(build(server, timeout_s=0.1, retry_waits_s=(0.01,)))
-    assert time.monotonic() - started < 5
 
 
 def test_no_server_at_all() -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from contextlib import closing
 from pathlib import Path
 
-import psutil
 import pytest
-from small_runs import build_config, finish, is_stage, reread, wait_until
+from small_runs import build_config, find_supervisor, finish, hold_worker, reread, wait_until
 
-from db.queries import read_lease
 from db.reading import open_reader
 from db.rows import RunRow
 from db.run_queue import move_to_front, read_queue
@@ -30,17 +26,10 @@ def list_queue(root: Path) -> list[tuple[str, str]]:
         return [(entry.name, entry.state) for entry in read_queue(reader)]
 
 
-def find_supervisor(root: Path, run: RunRow) -> psutil.Process:
-    with closing(open_reader(root)) as reader:
-        lease = read_lease(reader, run.run_id)
-    assert lease is not None
-    return psutil.Process(lease.pid)
-
-
 def test_runs_take_turns(root: Path) -> None:
-    busy = start(root, "busy", "data.prompts_per_iteration=400", is_queued=False)
+    busy = start(root, "busy", is_queued=False)
+    worker = hold_worker(root, busy, "train M1 (SFT)")
     one, two, three = (start(root, name) for name in ("one", "two", "three"))
-    wait_until(lambda: is_stage(root, busy, "sample t=1", "running"))
     assert list_queue(root) == [("busy", "running"), ("one", "queued"), ("two", "queued"), ("three", "queued")]
 
     for run in (one, two, three):  # who waits has loaded nothing
@@ -55,7 +44,8 @@ def test_runs_take_turns(root: Path) -> None:
     move_to_front(root, three.run_id)
     assert list_queue(root)[1:] == [("three", "queued"), ("two", "queued"), ("one", "queued")]
 
-    os.kill(find_supervisor(root, busy).pid, signal.SIGKILL)
+    find_supervisor(root, busy).kill()
+    worker.resume()  # to find itself alone
     three, two, one = (finish(root, run) for run in (three, two, one))
     for earlier, later in ((three, two), (two, one)):
         assert earlier.finished_at is not None and later.started_at is not None

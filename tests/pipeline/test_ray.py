@@ -120,6 +120,12 @@ def find_actors() -> list[psutil.Process]:
     return choose(psutil.Process().children(recursive=True), ACTOR)
 
 
+def is_at_work(actor: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any("submit" in word for word in actor.cmdline()[:1])
+    return False
+
+
 def test_a_cluster_without_room_for_an_actor_is_refused(address: str) -> None:
     for settings in (PoolSettings(address, 1, 1, 1), PoolSettings(address, 1, 0, 2)):
         with pytest.raises(BackendError, match="no node of the Ray cluster has"), open_pool(settings):
@@ -141,10 +147,12 @@ def test_an_actor_killed_at_work_costs_nothing_but_time(pool: RayPool, files: Mo
     nodes: set[int] = set()
     for responses in sampler.sample_batches(batches):
         found[responses[0].prompt_id] = responses
-        nodes |= {actor.ppid() for actor in find_actors()}
+        with contextlib.suppress(psutil.NoSuchProcess):
+            nodes |= {actor.ppid() for actor in find_actors()}
         if killed is None:
-            killed = next(actor for actor in find_actors() if "submit" in actor.cmdline()[0])
-            killed.kill()
+            killed = next(filter(is_at_work, find_actors()), None)
+            if killed is not None:
+                killed.kill()
     assert killed is not None and len(nodes) == 2
     assert found == {responses[0].prompt_id: responses for responses in local.sample_batches(batches)}
 
@@ -218,7 +226,7 @@ def test_a_killed_stage_takes_its_cluster_along_and_a_resume_gives_equal_rows(ro
     assert len(working) >= 3
     os.kill(raylet.ppid(), signal.SIGKILL)
     finish(root, run, "failed")
-    assert not psutil.wait_procs(working, timeout=20)[1]
+    assert not psutil.wait_procs(working, timeout=60)[1]
     for process in psutil.wait_procs(helpers, timeout=0)[1]:
         process.kill()
     assert is_stage(root, run, "sample t=1", "failed")

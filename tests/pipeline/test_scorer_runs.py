@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import statistics
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,12 +10,11 @@ import pytest
 import torch
 from in_process import finish_here
 from scorer_models import N_PROMPTS, build_judge_config, save_judge, save_reward_model
-from small_runs import build_config, find_processes, finish, is_stage, read_all, reread, wait_until
+from small_runs import build_config, find_processes, finish, hold_worker, read_all, reread, wait_until
 from tiny_models import compute_plain
 from transformers import AutoModelForCausalLM
 
 from db.queries import (
-    read_attempts,
     read_pairs,
     read_prompts,
     read_responses,
@@ -105,19 +101,8 @@ def test_a_judges_score_is_the_mean_of_what_could_be_read(judged: tuple[Path, Ru
 def test_a_judge_killed_in_the_middle_and_resumed_gives_equal_rows(
     judged: tuple[Path, RunRow], folder: Path, root: Path
 ) -> None:
-    label = "score t=1 (judge:M1)"
     run = control.start_run(root, build_judge_config(folder))
-    n_done = 0
-    while not is_stage(root, run, label, "done"):
-        with closing(open_reader(root)) as reader:
-            stage = next(s for s in read_run_stages(reader, run.run_id) if s.label == label)
-            attempts = read_attempts(reader, run.run_id)
-        if stage.state == "running" and stage.n_done and attempts[-1].pid is not None:
-            n_done = stage.n_done
-            os.kill(attempts[-1].pid, signal.SIGKILL)
-            break
-        time.sleep(0.003)
-    assert n_done, "the judge was done before it could be killed"
+    hold_worker(root, run, "score t=1 (judge:M1)", n_done=1).kill()
     wait_until(lambda: not find_processes(root))
     assert reread(root, run).state == "failed"
     finish(root, control.resume_run(root, reread(root, run)))

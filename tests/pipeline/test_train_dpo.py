@@ -347,10 +347,14 @@ def test_logged_values_are_what_they_say(tmp_path: Path) -> None:
 
 
 def test_the_target_of_a_certain_pair_is_infinite_and_left_out(tmp_path: Path) -> None:
-    some, _ = train(make_pairs(8, seed=9, confidences=(1.0, 0.8)), tmp_path / "some")
+    pairs = move_references(make_pairs(8, seed=9, confidences=(1.0, 0.8)))
+    with torch.no_grad():
+        z = [float(compute_plain_z(build_model(), pair)) for pair in pairs if pair.confidence == 0.8]
+    some, _ = train(pairs, tmp_path / "some")
     assert some[0]["target_z"] == pytest.approx(math.log(4), abs=1e-5)
+    assert some[0]["bounded_z"] == pytest.approx(np.mean(z), abs=1e-4) != some[0]["z"]
     none, _ = train(make_pairs(8, seed=9, confidences=(1.0, 0.0)), tmp_path / "none")
-    assert "target_z" not in none[0] and "z" in none[0]
+    assert not {"target_z", "bounded_z"} & set(none[0]) and "z" in none[0]
 
 
 def test_enough_training_reaches_the_target_margin(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
+from small_runs import find_processes
 from tiny_models import END, build_model, build_settings, build_word_tokenizer, make_sequences
 
 from engine.compute import train_process
@@ -71,14 +71,6 @@ def read_steps(log: Path) -> Steps:
     return dict(json.loads(line) for line in log.read_text().splitlines())
 
 
-def find_launched(folder: Path) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if str(folder / "job") in (process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE
-    ]
-
-
 def test_processes_end_with_their_stage_and_a_resume_goes_on(job: TrainJob, examples: Examples, tmp_path: Path) -> None:
     expected: Steps = {}
     run_job(job, examples, device=torch.device("cpu"), on_step=lambda step, _n, v, _h: expected.update({step: dict(v)}))
@@ -91,8 +83,8 @@ def test_processes_end_with_their_stage_and_a_resume_goes_on(job: TrainJob, exam
     stage.start()
     stage.join(120)
     assert stage.exitcode == -signal.SIGKILL
-    deadline = time.monotonic() + 30
-    while (left := find_launched(work)) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while (left := find_processes(work / "job")) and time.monotonic() < deadline:
         time.sleep(0.05)
     for process in left:
         process.kill()

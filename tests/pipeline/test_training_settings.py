@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 from in_process import finish_here
-from small_runs import build_config, find_processes, finish, read_all, reread, wait_until
+from small_runs import build_config, find_processes, finish, hold_worker, read_all, reread, wait_until
 
 from db.queries import (
     read_agreements,
-    read_attempts,
     read_pairs,
     read_responses,
     read_run_metrics,
@@ -164,23 +161,11 @@ def test_killed_among_m1s_responses_and_in_a_training_with_replay_then_resumed_g
 ) -> None:
     run = control.start_run(root, build_config(*SETTINGS))
     for label, n_done in (("sample t=2", N_PROMPTS * N + 1), ("train M3", 2)):
-        wait_until(lambda label=label, n_done=n_done: kill_after(root, run, label, n_done))
+        hold_worker(root, run, label, n_done=n_done).kill()
         wait_until(lambda: not find_processes(root))
         control.resume_run(root, reread(root, run))
     finish(root, run)
     assert read_all(root, run) == read_all(*whole)
-
-
-def kill_after(root: Path, run: RunRow, label: str, n_done: int) -> bool:
-    """SIGKILL the stage's process once it has done so much."""
-    with closing(open_reader(root)) as reader:
-        stages = {stage.label: stage for stage in read_run_stages(reader, run.run_id)}
-        attempts = read_attempts(reader, run.run_id)
-    if label not in stages or stages[label].n_done < n_done:
-        return False
-    assert stages[label].state == "running", "too late to kill it"
-    os.kill(attempts[-1].pid or 0, signal.SIGKILL)
-    return True
 
 
 def list_changed(*overrides: str, against: tuple[str, ...] = ()) -> set[str]:

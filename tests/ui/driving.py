@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
@@ -25,20 +26,38 @@ INSTALLED = Path("/opt/cream-tui")
 
 # A worker that has ended may be followed by another one message later.
 N_QUIET = 3
+# However slow the machine: whoever waits for so long waits in vain.
+WAIT_S = 60.0
 
 OpenApp = Callable[..., AbstractAsyncContextManager[tuple[CreamApp, Pilot[int]]]]
 
 
 async def settle(pilot: Pilot[Any]) -> None:
     """Wait until no reading or writing is under way and every message was handled."""
-    n_quiet = 0
-    for _ in range(500):
+    n_quiet, deadline = 0, time.monotonic() + WAIT_S
+    while True:
         await pilot.pause()
         n_quiet = n_quiet + 1 if _is_quiet(pilot.app) else 0
         if n_quiet == N_QUIET:
             return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still working: {[worker for worker in pilot.app.workers if not worker.is_finished]}")
         await asyncio.sleep(0.0 if n_quiet else 0.01)
-    raise TimeoutError(f"still working: {[worker for worker in pilot.app.workers if not worker.is_finished]}")
+
+
+async def wait_until(pilot: Pilot[Any], is_so: Callable[[], bool]) -> None:
+    """Wait for what a thread, a timer or another process brings about."""
+    deadline = time.monotonic() + WAIT_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it did not come about; the screen:\n{read_screen(pilot.app)}")
+        await pilot.pause(0.02)
+
+
+async def wait_for_text(pilot: Pilot[Any], text: str) -> str:
+    """Wait until it stands on the screen; return the screen."""
+    await wait_until(pilot, lambda: text in read_screen(pilot.app))
+    return read_screen(pilot.app)
 
 
 def _is_quiet(app: App[Any]) -> bool:
@@ -54,7 +73,7 @@ async def press(pilot: Pilot[Any], *keys: str) -> None:
         await settle(pilot)
 
 
-def read_screen(app: CreamApp) -> str:
+def read_screen(app: App[Any]) -> str:
     """What stands on the screen, line by line, without colours."""
     strips = app.screen._compositor.render_strips(app.size)
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)

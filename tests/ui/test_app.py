@@ -8,13 +8,12 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
-from driving import OpenApp, press, read_screen, settle
+from driving import OpenApp, press, read_screen, settle, wait_for_text, wait_until
 from textual.widgets import Input
 
 from cream_tui.app import CreamApp
@@ -134,12 +133,12 @@ def test_every_action_has_an_id_a_description_and_one_meaning() -> None:
 async def test_the_palette_finds_actions_and_runs(open_app: OpenApp, store: Path) -> None:
     async with open_app(RunsTarget()) as (app, pilot):
         await press(pilot, "ctrl+p", *"srlm-seed2")
-        await pilot.pause(0.3)
+        await wait_for_text(pilot, "Run srlm-seed2")
         await press(pilot, "enter")
         assert app.current_mode == "run"
         assert app.current_run_id == find_id(store, "srlm-seed2")
         await press(pilot, "1", "ctrl+p", *"next theme")
-        await pilot.pause(0.3)
+        await wait_for_text(pilot, "Next theme")
         await press(pilot, "enter")
         assert app.theme != DARK
 
@@ -285,14 +284,6 @@ async def test_undo_without_anything_says_so(open_app: OpenApp) -> None:
         ]
 
 
-async def wait_until(pilot: object, is_so: Callable[[], bool]) -> None:
-    for _ in range(400):
-        await pilot.pause(0.02)  # type: ignore[attr-defined]
-        if is_so():
-            return
-    raise TimeoutError("it did not happen")
-
-
 async def test_what_is_committed_while_a_screen_is_built_is_shown(
     open_app: OpenApp, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +293,7 @@ async def test_what_is_committed_while_a_screen_is_built_is_shown(
     def read_and_commit(screen: StoreScreen[object, object]) -> None:
         read_ahead(screen)
         assert screen._ahead is not None
-        screen._ahead.result(timeout=10)
+        screen._ahead.result(timeout=60)
         execute(store, "UPDATE run SET name = 'renamed' WHERE name = 'too-fast'")
         screen.refresh_data()  # as the watcher's message does
 

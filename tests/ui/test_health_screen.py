@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import ask, press, read_screen, settle
+from driving import ask, press, read_screen, settle, wait_until
 from textual.pilot import Pilot
 
 from cream_tui.app import CreamApp
@@ -58,6 +58,20 @@ def writer(store: Path) -> Iterator[sqlite3.Connection]:
     """Another process's connection."""
     with closing(sqlite3.connect(store / "cream.db", isolation_level=None, timeout=10)) as connection:
         yield connection
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One for each look for warnings that is over; what comes after the first is told."""
+    over: list[None] = []
+    look = WarningWatch.look
+
+    def look_and_note(*arguments: Any) -> Iterator[WarningsFound]:
+        yield from look(*arguments)
+        over.append(None)
+
+    monkeypatch.setattr(WarningWatch, "look", look_and_note)
+    return over
 
 
 class Live:
@@ -123,19 +137,10 @@ def read_toasts(app: CreamApp) -> str:
     return "\n".join(notification.message for notification in app._notifications)
 
 
-async def wait_until(app: CreamApp, pilot: Pilot[Any], is_so: Callable[[], bool], timeout_s: float = 8.0) -> None:
+async def wait_for_watcher(pilot: Pilot[Any], is_so: Callable[[], bool]) -> None:
     """Wait for the store's watcher to bring it about."""
-    began = time.monotonic()
-    while not is_so():
-        if time.monotonic() - began > timeout_s:
-            raise TimeoutError(read_screen(app))
-        await asyncio.sleep(0.02)
+    await wait_until(pilot, is_so)
     await settle(pilot)
-
-
-async def wait_for_watcher(app: CreamApp, pilot: Pilot[Any]) -> None:
-    """Wait for its first look, from which on it tells what is new."""
-    await wait_until(app, pilot, lambda: app._states is not None)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -262,29 +267,29 @@ async def test_signs_tell_without_colours(
 
 
 async def test_the_list_follows_a_run_that_goes_on_and_its_cursor_stays(
-    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection
+    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection, looks: list[None]
 ) -> None:
     live = Live(writer, find("cream-seed2"))
     async with open_app(HealthTarget(live.run_id, "truncated")) as (app, pilot):
         screen = get_screen(app)
-        await wait_for_watcher(app, pilot)
+        await wait_for_watcher(pilot, lambda: bool(looks))
         assert "● running" in read_screen(app) and "! drift" not in read_screen(app)
         live.finish_pairs(99.0)
-        await wait_until(app, pilot, lambda: "! drift of the length" in read_screen(app))
+        await wait_for_watcher(pilot, lambda: "! drift of the length" in read_screen(app))
         assert "length_drift" in {row.key for row in screen.table._rows if row.status == "warn"}
         assert screen.table.cursor_key == "truncated"
         assert app.n_new_alerts == 1 and GREW not in read_toasts(app)
 
 
 async def test_a_warning_comes_once_into_the_notice_line_and_the_inbox(
-    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection
+    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection, looks: list[None]
 ) -> None:
     live = Live(writer, find("cream-seed2"))
     async with open_app(RunTarget(live.run_id)) as (app, pilot):
-        await wait_for_watcher(app, pilot)
+        await wait_for_watcher(pilot, lambda: bool(looks))
         assert GREW not in read_screen(app)
         live.finish_pairs(99.0)
-        await wait_until(app, pilot, lambda: f"! M3: {GREW}" in read_screen(app) and bool(app.alerts))
+        await wait_for_watcher(pilot, lambda: f"! M3: {GREW}" in read_screen(app) and bool(app.alerts))
         assert "1 new (press !)" in read_screen(app)
         assert len(app.alerts) == 1 and GREW not in read_toasts(app)
         await press(pilot, "exclamation_mark")
@@ -298,13 +303,13 @@ async def test_a_warning_comes_once_into_the_notice_line_and_the_inbox(
 
 
 async def test_a_warning_of_another_run_is_told_wherever_one_is(
-    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection
+    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection, looks: list[None]
 ) -> None:
     live = Live(writer, find("cream-seed2"))
     async with open_app(PairsTarget(find("srlm-seed0"))) as (app, pilot):
-        await wait_for_watcher(app, pilot)
+        await wait_for_watcher(pilot, lambda: bool(looks))
         live.finish_pairs(99.0)
-        await wait_until(app, pilot, lambda: bool(app.alerts))
+        await wait_for_watcher(pilot, lambda: bool(app.alerts))
         assert f"cream-seed2: M3: {GREW}" in read_toasts(app)
         await press(pilot, "exclamation_mark", "enter")
         assert app.current_mode == "pairs" and f"run_id='{live.run_id}'" in repr(app.front.want())

@@ -17,11 +17,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from driving import OpenApp, press, read_screen, settle
+from driving import OpenApp, press, read_screen, settle, wait_for_text, wait_until
 from made_studies import SEEDS, add_study
 from pseudo_terminal import PseudoTerminal
 from textual.keys import _character_to_key
-from textual.pilot import Pilot
 
 from cream_tui import services
 from cream_tui.app import CreamApp
@@ -104,7 +103,7 @@ def test_a_terminal_that_vanishes_without_a_signal_ends_the_app(start_judging: S
     terminal.wait_for("1 judged of")
     os.close(terminal._handle)
     terminal._handle = -1
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not os.waitpid(terminal._pid, os.WNOHANG)[0]:
         assert time.monotonic() < deadline, "it runs on without a terminal"
         time.sleep(0.05)
@@ -158,32 +157,19 @@ async def test_what_the_store_does_not_take_at_the_end_is_told(
 # A store that changes under the app ---------------------------------------------------------------------------------
 
 
-async def wait_for_text(app: CreamApp, pilot: Pilot[int], text: str) -> str:
-    for _ in range(200):
-        await pilot.pause(0.03)
-        shown = read_screen(app)
-        if text in shown:
-            return shown
-    raise AssertionError(f"{text!r} did not come:\n{read_screen(app)}")
-
-
 async def test_a_store_that_is_deleted_is_told_and_one_in_its_place_is_taken_up(
     store: Path, open_app: OpenApp, tmp_path: Path
 ) -> None:
     async with open_app() as (app, pilot):
-        await wait_for_text(app, pilot, "cream-seed0")
+        await wait_for_text(pilot, "cream-seed0")
         shutil.copytree(store, tmp_path / "other")
         change(tmp_path / "other", "UPDATE run SET name = 'the-other-store' WHERE name = 'cream-seed0'")
         store.rename(tmp_path / "away")
-        await wait_for_text(app, pilot, "was moved or deleted")
+        await wait_for_text(pilot, "was moved or deleted")
         assert app.store_fault is not None
         (tmp_path / "other").rename(store)
-        await wait_for_text(app, pilot, "the-other-store")
-        for _ in range(100):
-            await pilot.pause(0.02)
-            if app.store_fault is None:
-                break
-        assert app.store_fault is None
+        await wait_for_text(pilot, "the-other-store")
+        await wait_until(pilot, lambda: app.store_fault is None)
 
 
 @pytest.mark.parametrize("mode", ["runs", "run", "pairs", "launch"])
@@ -203,12 +189,12 @@ async def test_a_run_that_is_deleted_meanwhile_is_told_and_nothing_of_it_is_judg
         app.refresh_screen()
         await settle(pilot)
         if mode == "pairs":
-            shown = await wait_for_text(app, pilot, "not in the store any more")
+            shown = await wait_for_text(pilot, "not in the store any more")
             assert "There are no runs yet" not in shown
             await press(pilot, "a", "f", "e", "escape")
             assert not app.alerts
         elif mode == "run":
-            await wait_for_text(app, pilot, f"no run '{run_id}'")
+            await wait_for_text(pilot, f"no run '{run_id}'")
         for mode in ("run", "pairs", "compare", "launch", "runs"):
             await app.show_mode(mode)
             await settle(pilot)
@@ -301,9 +287,9 @@ async def test_keys_without_sense_and_sizes_without_end_leave_a_way_back(
 async def test_a_tag_that_looks_like_markup_is_found_in_the_palette(store: Path, open_app: OpenApp) -> None:
     run_id = find_run_id(store, "cream-seed0")
     change(store, "INSERT INTO run_tag (run_id, tag) VALUES (?, '[/nothing] [red]')", run_id)
-    async with open_app() as (app, pilot):
+    async with open_app() as (_, pilot):
         await press(pilot, "ctrl+p", *"cream-seed0")
-        await wait_for_text(app, pilot, "[/nothing] [red]")
+        await wait_for_text(pilot, "[/nothing] [red]")
 
 
 @pytest.mark.parametrize("name", ["../../x", "-rf", ".hidden", "a/b", "tab\tnew\nline", "~root", "", "ü ber.1"])
@@ -368,12 +354,12 @@ async def test_a_note_of_many_lines_is_edited_on_one_and_keeps_them(store: Path,
     async with open_app() as (app, pilot):
         before = time.monotonic()
         await press(pilot, "e", "end", "!", "enter")
-        assert time.monotonic() - before < 10  # Textual takes minutes for such a text with its line break
+        assert time.monotonic() - before < 60  # Textual takes minutes for such a text with its line break
         assert not app.alerts
     assert read_one(store, f"SELECT count(*) FROM run WHERE note = '{note}!'") == 1
 
 
 def test_a_name_of_any_length_is_shortened_at_once() -> None:
-    before = time.monotonic()
+    before = time.process_time()
     assert shorten("ab" * 100_000, 11) == "ababa…babab"
-    assert time.monotonic() - before < 1
+    assert time.process_time() - before < 1

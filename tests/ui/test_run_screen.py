@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sqlite3
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import press, read_screen, settle
-from textual.pilot import Pilot
+from driving import press, read_screen, settle, wait_for_text
 
+from cream_tui import pacing
 from cream_tui.app import CreamApp
 from cream_tui.screens.run import RunScreen
-from cream_tui.shell import actions
+from cream_tui.shell import actions, watcher
 from cream_tui.shell.actions import Outcome
 from cream_tui.targets import RunTarget
 from db.queries import find_run, open_reader
@@ -440,31 +439,27 @@ class Live:
         self._writer.execute("COMMIT")
 
 
-async def wait_for(app: CreamApp, pilot: Pilot[Any], text: str, timeout_s: float = 5.0) -> float:
-    """Seconds until a text stands on the screen."""
-    began = time.monotonic()
-    while text not in read_screen(app):
-        if time.monotonic() - began > timeout_s:
-            raise TimeoutError(f"{text!r} did not come:\n{read_screen(app)}")
-        await asyncio.sleep(0.01)
-    return time.monotonic() - began
-
-
 async def test_a_commit_comes_to_the_screen_in_half_a_second(
-    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection
+    open_app: Any, find: Callable[[str], str], writer: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What is waited, and what reading and drawing take of a core: a busy machine does not stretch either."""
+    monkeypatch.setattr(watcher, "TICK_S", 1000.0)  # it is the commit that is noticed
+    monkeypatch.setattr(pacing, "REST", 0.0)
+    waited_s = watcher.POLL_S + watcher.LEAST_GAP_S
     live = Live(writer, find("cream-seed2"))
-    lags = []
+    works = []
     async with open_app(RunTarget(live.run_id)) as (app, pilot):
         assert "● running" in read_screen(app)
         for step in range(1, 8):
             live.step(step, 0.7 + step / 1000)
-            lags.append(await wait_for(app, pilot, f"0.70{step}"))
+            began = time.process_time()
+            await wait_for_text(pilot, f"0.70{step}")
+            works.append(time.process_time() - began)
             assert "▸train" in read_screen(app)
-        await wait_for(app, pilot, "7/40")
+        await wait_for_text(pilot, "7/40")
         points = get_screen(app).data.points["train", "loss"]
         assert points.step[-7:].tolist() == [1, 2, 3, 4, 5, 6, 7]
-    assert sorted(lags)[len(lags) // 2] <= 0.5, lags
+    assert waited_s + sorted(works)[len(works) // 2] <= 0.5, works
 
 
 async def test_a_replayed_step_is_drawn_once(
@@ -474,10 +469,10 @@ async def test_a_replayed_step_is_drawn_once(
     async with open_app(RunTarget(live.run_id)) as (app, pilot):
         for step in (1, 2, 3):
             live.step(step, 0.5)
-        await wait_for(app, pilot, "3/40")
+        await wait_for_text(pilot, "3/40")
         n = len(get_screen(app).data.points["train", "loss"])
         live.step(3, 0.9876)
-        await wait_for(app, pilot, "0.9876")
+        await wait_for_text(pilot, "0.9876")
         assert len(get_screen(app).data.points["train", "loss"]) == n
 
 
@@ -489,7 +484,7 @@ async def test_a_live_tick_repaints_little(
     async with open_app(RunTarget(live.run_id)) as (app, pilot):
         for step in range(1, 12):
             live.step(step, 0.5)
-        await wait_for(app, pilot, "11/40")
+        await wait_for_text(pilot, "11/40")
         await settle(pilot)
         n_cells = 0
         compositor = app.screen._compositor
@@ -498,12 +493,11 @@ async def test_a_live_tick_repaints_little(
         def count(*args: Any, **kwargs: Any) -> Any:
             nonlocal n_cells
             n_cells += sum(region.area for region in compositor._dirty_regions)
-            print(compositor._dirty_regions)
             return render(*args, **kwargs)
 
         monkeypatch.setattr(compositor, "render_update", count)
         live.step(12, 0.5)
-        await wait_for(app, pilot, "12/40")
+        await wait_for_text(pilot, "12/40")
         await settle(pilot)
     assert 0 < n_cells < 200
 
@@ -525,14 +519,14 @@ async def test_a_log_that_grows_is_followed(
             file.write("10%\r20%\r\x1b]52;c;Zm9v\a[red]30%")
             file.flush()
             live.step(1, 0.5)
-            await wait_for(app, pilot, "␛]52;c;Zm9v␇[red]30%")
+            await wait_for_text(pilot, "␛]52;c;Zm9v␇[red]30%")
             assert "line 29" in read_screen(app)
             await press(pilot, "O", "up", "up")
             assert not get_screen(app).log_view.lines.is_following
             file.write("\nnews\n")
             file.flush()
             live.step(2, 0.5)
-            await wait_for(app, pilot, "2/40")
+            await wait_for_text(pilot, "2/40")
             await settle(pilot)
             top = get_screen(app).log_view.lines.scroll_offset.y
             await press(pilot, "G")

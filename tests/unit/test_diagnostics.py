@@ -48,6 +48,13 @@ def test_correlation_within_groups_by_hand() -> None:
     assert compute_within_correlation(groups) == pytest.approx(-0.25)
 
 
+def test_equal_values_have_no_spread_whatever_their_mean_is_rounded_to() -> None:
+    """The mean of three 0.1 is not 0.1."""
+    groups = [[(0.1, 1.0), (0.1, 2.0), (0.1, 5.0)]]
+    assert compute_within_correlation(groups) is None
+    assert compute_within_sd([[0.1] * 3]) == 0.0
+
+
 def test_spread_within_groups_is_pooled() -> None:
     """Squares 1 + 1 and 4 + 4 with 1 + 1 degrees of freedom: sqrt(5); a group of one says nothing."""
     assert compute_within_sd([[0.0, 2.0], [10.0, 14.0], [99.0]]) == pytest.approx(math.sqrt(5))

@@ -12,10 +12,13 @@ import pytest
 from early_warning import (
     Transition,
     bootstrap,
-    choose_threshold,
+    build_arrays,
     fit,
     fit_logistic,
+    leave_seeds_out,
     predict_all,
+    print_false_alarms,
+    print_first_falls,
 )
 from scipy.optimize import minimize
 
@@ -212,6 +215,16 @@ def test_what_is_left_out_is_not_learned_from() -> None:
     assert 0.3 < auc < 0.62
 
 
+def test_each_seed_is_told_by_a_fit_of_the_others() -> None:
+    rows = make_rows(6, seed=8)
+    x, y = build_arrays(rows)
+    seeds = np.array([row.seed for row in rows])
+    inside = leave_seeds_out(rows, x, y, 2.0)
+    for seed in range(6):
+        fitted = fit_logistic(x[seeds != seed], y[seeds != seed], 2.0)
+        assert np.allclose(inside[seeds == seed], predict_all(fitted, x[seeds == seed]))
+
+
 def test_the_feature_that_matters_gets_the_weight() -> None:
     model, _ = fit(make_rows(40, seed=2))
     weights = {name: abs(weight) for name, weight in model.coefficients.items()}
@@ -219,11 +232,27 @@ def test_the_feature_that_matters_gets_the_weight() -> None:
     assert model.coefficients["last_step"] < 0
 
 
-def test_the_threshold_allows_few_false_alarms() -> None:
-    """Of 20 calm ones one may fire: the two highest are 0.70 and 0.42, so it is above 0.42."""
-    calm = np.array([0.1] * 18 + [0.42, 0.7])
-    p, y = np.concatenate([calm, [0.9]]), np.array([0.0] * 20 + [1.0])
-    assert choose_threshold(p, y) == 0.43
+def test_a_run_is_warned_in_time_before_its_first_fall(capsys: pytest.CaptureFixture[str]) -> None:
+    """It fires where last_step is -2, as in test_the_probability_by_hand, and not where it is -9."""
+
+    def build(run: str, *series: tuple[float, bool]) -> list[Transition]:
+        return [
+            Transition(run, "collapse", "srlm", 0, t, {"last_step": step, "first_push": 0.1}, {}, drop, is_fall)
+            for t, (step, is_fall) in enumerate(series, start=1)
+            for drop in [0.01]
+        ]
+
+    in_time = build("a", (-2.0, False), (-9.0, True))
+    at_once = build("b", (-2.0, True))
+    late = build("c", (-9.0, True), (-2.0, True))
+    in_vain, calm = build("d", (-2.0, False)), build("e", (-9.0, False))
+    rows = [*in_vain, *reversed(in_time), *at_once, *late, *calm]
+    print_first_falls(MODEL, rows)
+    assert "before their first fall: 2 of 3; without a fall, warned: 1 of 2" in capsys.readouterr().out
+    print_false_alarms(MODEL, rows)
+    said = capsys.readouterr().out
+    assert "after a false alarm: accuracy went down in 2 of 2, by -1.0 points" in said
+    assert "without alarm or fall: accuracy went down in 1 of 1" in said
 
 
 def test_the_interval_draws_whole_clusters() -> None:

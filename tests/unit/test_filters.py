@@ -278,10 +278,10 @@ def test_a_thousand_runs_are_filtered_within_a_key_press() -> None:
     import time
 
     records = build_records([replace(RUNS[0], run_id=f"id-{n}", name=f"run-{n}") for n in range(1000)])
-    start = time.perf_counter()
+    start = time.process_time()
     matches = compile_run_filter("method:cream accuracy>70% (tag:best or tag:x) -state:failed run-9", FACTS)
     assert sum(map(matches, records)) == 111
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 # Pairs

@@ -20,6 +20,7 @@ Values = Sequence[float | None]
 N = 500
 BOTH = "no gold answers are known, or no right and wrong response stand against each other"
 OLD = "the run was imported, or made before this was measured"
+YOUNG = "the run has not measured it so far"
 RECENT_SCORES: Mapping[str, Values] = {"tau_anchor": [0.5], "kl_base": [0.1]}
 RECENT_PAIRS: Mapping[str, Values] = {"n_pairs": [9], "low_confidence_share": [0.0]}
 
@@ -292,6 +293,21 @@ def test_the_reason_is_the_right_one(key: str, measures: Mapping[str, Values], r
     assert find(build_results(**measures), key).shown == UNKNOWN + reason
 
 
+@pytest.mark.parametrize(
+    ("measures", "is_over", "reason"),
+    [
+        ({"correct": [200]}, False, YOUNG),  # M0 alone, from another run
+        ({"correct": [200], "evaluation_truncated_rate": [0.0]}, True, YOUNG),  # it was stopped before M1
+        ({"correct": [200]}, True, OLD),
+    ],
+)
+def test_what_is_yet_to_come_is_not_blamed_on_the_age_of_the_run(
+    measures: Mapping[str, Values], is_over: bool, reason: str
+) -> None:
+    found = examine_run(build_results(first=0, **measures), is_over=is_over)
+    assert next(one for one in found if one.key == "unread_evaluation").shown == UNKNOWN + reason
+
+
 def test_the_newest_model_that_warns_is_told_and_all_are_in_the_history() -> None:
     found = find(build_results(truncated_rate=[0.2, 0.1, 0.0]), "truncated")
     assert (found.model, found.shown, found.status) == ("M2", "10.0 %", "warn")
@@ -312,6 +328,16 @@ def test_m0_is_not_what_self_rewarding_started_from() -> None:
 def test_m0_may_not_know_the_format() -> None:
     results = build_results(correct=[9, 9], evaluation_extraction_failure_rate=[0.5, 0.0], first=0)
     assert find(results, "unread_evaluation").status == "ok"
+
+
+def test_the_margin_is_judged_on_the_pairs_that_have_a_target() -> None:
+    """All pairs together are past their target, those that have one are far from it."""
+    results = build_results(final_z=[1.0, 3.0], final_bounded_z=[1.0, 0.4], final_target_z=[1.2, 2.0])
+    found = find(results, "margin_target")
+    assert found.status == "warn"
+    assert found.sentence == (
+        "M2: training on its pairs ended with z at 0.40 of its target 2.00, on the pairs that have one; on all at 3.00"
+    )
 
 
 def test_an_anchor_that_chance_explains_is_told_as_that() -> None:
