@@ -22,6 +22,7 @@ from cream_tui.options import (
     AsJson,
     AtModel,
     BaselineArm,
+    ComparedAt,
     CompareFormat,
     Config,
     Descending,
@@ -386,6 +387,7 @@ def compare(
         typer.Argument(metavar="STUDY|RUN ...", help="A study, or two runs or more.", autocompletion=complete_runs),
     ],
     baseline: BaselineArm = None,
+    at: ComparedAt = None,
     format_: CompareFormat = None,
     output: OutputFile = None,
     answers: Answers = False,
@@ -417,7 +419,7 @@ def compare(
         return compare_answers.compare_answers(store, runs, wish, as_json=json)
     from cream_tui.commands import compare as command
 
-    return command.compare(store, runs, command.Wish(format_, output, baseline), as_json=json)
+    return command.compare(store, runs, command.Wish(format_, output, baseline, at), as_json=json)
 
 
 for _section, _function in (

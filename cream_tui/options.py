@@ -216,6 +216,15 @@ BaselineArm = Annotated[
         show_default=False,
     ),
 ]
+ComparedAt = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="MODEL",
+        help="Compare at this model, as if there were none after it; else at the last that both sides have.",
+        show_default=False,
+    ),
+]
 CompareFormat = Annotated[
     str | None,
     typer.Option(

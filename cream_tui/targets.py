@@ -7,8 +7,10 @@ RUN/health, STUDY.
 from __future__ import annotations
 
 import re
+import shlex
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from cream_tui.diagnostics import UsageProblem
@@ -89,6 +91,7 @@ class LaunchTarget:
 Target: TypeAlias = RunsTarget | RunTarget | PairsTarget | CompareTarget | HealthTarget | LaunchTarget | StudyTarget
 
 _MODEL = re.compile(r"M(\d+)")
+_PATH = re.compile(r"[/.~]|.*\.(ya?ml|json)$")
 _WAYS = "Ways: RUN, RUN/M2, RUN/pairs, RUN/pairs/412, RUN/health, STUDY."
 
 
@@ -97,12 +100,18 @@ def parse_target(connection: sqlite3.Connection, text: str) -> Target:
 
     Raises:
         RunNotFoundError: Neither a run nor a study, or several, answer to its first part.
-        UsageProblem: What follows the run is neither a model, nor pairs, nor health.
+        UsageProblem: What follows the run is neither a model, nor pairs, nor health; or it is a path instead.
     """
+    from db.errors import RunNotFoundError
     from db.studies import StudyRow, find_run_or_study
 
     reference, *rest = text.split("/")
-    run = find_run_or_study(connection, reference)
+    try:
+        run = find_run_or_study(connection, reference)
+    except RunNotFoundError:
+        if _PATH.match(text):
+            raise _refuse_path(text) from None
+        raise
     if isinstance(run, StudyRow):
         if any(rest):
             raise UsageProblem(f"{text}: {run.name} is a study; it is opened by its name alone", _WAYS)
@@ -123,3 +132,13 @@ def parse_target(connection: sqlite3.Connection, text: str) -> Target:
         case ["health"] | ["health", ""]:
             return HealthTarget(run.run_id)
     raise UsageProblem(f"{text}: nothing in the app is called so", _WAYS)
+
+
+def _refuse_path(text: str) -> UsageProblem:
+    if not Path(text).expanduser().is_file():
+        return UsageProblem(f"no such file: {text}, and no run", _WAYS)
+    word = shlex.quote(text)
+    return UsageProblem(
+        f"{text} is a file, and the app opens what the store has",
+        f"Start its run: cream-tui run {word}\nStart its study: cream-tui sweep {word}",
+    )

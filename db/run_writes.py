@@ -118,9 +118,14 @@ def requeue_run(store: Store, run_id: str, *, is_alive: IsAlive | None = None, i
 
 
 def mark_run_stopped(store: Store, run_id: str, state: str, error: str | None) -> None:
-    """Ends a run that has no live supervisor: drops its lease; stages it still owns become pending, rows kept."""
+    """Ends a run that has no live supervisor: drops its lease; stages it still owns become pending, rows kept.
+
+    A run that has ended meanwhile stays as it ended.
+    """
     with store.begin() as session:
         run = _load_run(session, run_id)
+        if run.state not in ("queued", "running"):
+            return
         session.exec(delete(RunLease).where(col(RunLease.run_id) == run_id))
         _end_run(session, run, state, exit_code=run.exit_code, error=error)
 

@@ -7,11 +7,12 @@ who is alive.
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from db.errors import RunNotFoundError, StoreError
+from db.errors import LeaseHeldError, RunNotFoundError, StoreError
 from db.labels import find_model_name
 from db.queries import HOW_TO_START, NO_RUNS, find_run
 from db.reading import fetch_rows
@@ -214,6 +215,15 @@ def refuse_study_name(name: str) -> StoreError:
     )
 
 
+def refuse_live_study(study_id: str, name: str, lease: Lease) -> LeaseHeldError:
+    """Why nobody else may work on a study whose process lives."""
+    word = shlex.quote(name)
+    return LeaseHeldError(
+        f"process {lease.pid} on {lease.host} is already working on study {name} ({study_id})",
+        hint=f"follow it with `cream-tui watch {word}` or stop it with `cream-tui stop {word}`",
+    )
+
+
 def read_study_arms(c: sqlite3.Connection, study_id: str) -> list[StudyArm]:
     """The arms of a study in the order of its matrix."""
     rows = fetch_rows(
@@ -291,17 +301,19 @@ def count_study_runs(c: sqlite3.Connection) -> list[StudyCount]:
 
 
 def derive_study_state(study: StudyRow, arms: Sequence[StudyArm], *, is_alive: Callable[[Lease], bool]) -> str:
-    """How a study stands: running, stale (its process is gone), queued (not yet begun), done, failed or stopped.
+    """How a study stands: running, stale, queued (not yet begun), done, failed or stopped.
 
-    Failed: its process ended, and an arm or the process itself with an error. Stopped: some arms are left.
+    Stale: its process is gone, and not all of its runs are done. Failed: its process ended, and an arm or the process
+    itself with an error. Stopped: some arms are left.
     """
+    is_done = all(arm.state == "done" for arm in arms)
     if study.lease is not None:
-        return "running" if is_alive(study.lease) else "stale"
+        return "running" if is_alive(study.lease) else "done" if is_done else "stale"
     if study.finished_at is None:
         return "queued"
     if study.error is not None or any(arm.state == "failed" or (arm.run_id is None and arm.error) for arm in arms):
         return "failed"
-    return "done" if all(arm.state == "done" for arm in arms) else "stopped"
+    return "done" if is_done else "stopped"
 
 
 def _load_study(c: sqlite3.Connection, named: Named) -> StudyRow:

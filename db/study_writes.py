@@ -5,7 +5,6 @@ Runs of a study are changed by ``db.run_writes`` as any other; a study only link
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +12,12 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import update
 from sqlmodel import Session, col, delete, select
 
-from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError, StoreError
+from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError
 from db.models import Run, Study, StudyArm, StudyLease
 from db.rows import Lease
 from db.run_writes import IsAlive, find_free_id, refuse_live_holder
 from db.session import Store
-from db.studies import refuse_study_name
+from db.studies import refuse_live_study, refuse_study_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,14 @@ def create_study(store: Store, name: str, config_json: str, *, jobs: int, arms: 
     """The id of the new study.
 
     Raises:
-        StoreError: the name is a run's or a study's already.
+        StoreError: the name is a run's.
+        LeaseHeldError: it is a study's, which another process has just made.
     """
     with store.begin() as session:
         if session.exec(select(Run.run_id).where(col(Run.name) == name)).first() is not None:
             raise refuse_study_name(name)
         if session.exec(select(Study.study_id).where(col(Study.name) == name)).first() is not None:
-            raise StoreError(f"another process has just made the study {name}", hint="start it again to follow it")
+            raise LeaseHeldError(f"another process has just made the study {name}", hint="start it again to follow it")
         study_id = find_free_id(session, Study)
         session.add(Study(study_id=study_id, name=name, config_json=config_json, jobs=jobs, created_at=time.time()))
         session.flush()
@@ -192,9 +192,6 @@ def _refuse_live_study(session: Session, study: Study, is_alive: IsAlive) -> Non
     if held is None:
         return
     values = held.model_dump()
-    if is_alive(Lease(run_id=values.pop("study_id"), **values)):
-        name = shlex.quote(study.name)
-        raise LeaseHeldError(
-            f"process {held.pid} on {held.host} is already working on study {study.name} ({study.study_id})",
-            hint=f"follow it with `cream-tui watch {name}` or stop it with `cream-tui stop {name}`",
-        )
+    lease = Lease(run_id=values.pop("study_id"), **values)
+    if is_alive(lease):
+        raise refuse_live_study(study.study_id, study.name, lease)

@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
+_MAX_TOLD = 10  # of several errors
+
 
 class ExitCode(IntEnum):
     """Exit code of every process of the project."""
@@ -37,7 +39,12 @@ class CreamError(Exception):
 
 
 class ConfigError(CreamError):
-    """A setting is unknown, missing or not allowed; `key` is dotted, `value` is what was given."""
+    """A setting is unknown, missing or not allowed.
+
+    Attributes:
+        key: Dotted; None where it is about none.
+        value: What was given.
+    """
 
     exit_code = ExitCode.CONFIGURATION
 
@@ -47,6 +54,12 @@ class ConfigError(CreamError):
         super().__init__(message, hint=hint)
         self.key = key
         self.value = value
+        self._parts: tuple[ConfigError, ...] = ()
+
+    @property
+    def parts(self) -> tuple[ConfigError, ...]:
+        """Each of several that are told as one; else the error itself."""
+        return self._parts or (self,)
 
 
 class TaskError(CreamError):
@@ -79,6 +92,29 @@ class Interrupted(CreamError):
     """The run was asked to stop and can be resumed."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def join_errors(errors: Iterable[ConfigError]) -> ConfigError:
+    """Return one error that tells each of at least one in a line of its own; the first has the key and value.
+
+    A line has its hint unless an earlier one has it, or a nearest choice is named.
+    """
+    parts = tuple({part.message: part for error in errors for part in error.parts}.values())
+    if len(parts) == 1:
+        return parts[0]
+    told: set[str | None] = {None}
+    lines = []
+    for part in parts[:_MAX_TOLD]:
+        line = part.message
+        if part.hint not in told and not line.endswith("?"):
+            told.add(part.hint)
+            line += f". {part.hint}"
+        lines.append(line)
+    if len(parts) > _MAX_TOLD:
+        lines.append(f"and {len(parts) - _MAX_TOLD} more")
+    joined = ConfigError("\n".join(lines), key=parts[0].key, value=parts[0].value)
+    joined._parts = parts
+    return joined
 
 
 def find_nearest(name: str, choices: Iterable[str]) -> str | None:

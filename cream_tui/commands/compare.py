@@ -10,7 +10,8 @@ from typing import Any
 
 from cream_tui import diagnostics, output
 from cream_tui.comparison import formats, terminal, wording
-from cream_tui.comparison.arms import Results
+from cream_tui.comparison.arms import Results, sort_models
+from cream_tui.comparison.premises import tell_premises
 from cream_tui.comparison.sentences import tell_cautions, tell_missing
 from cream_tui.comparison.table import StudyTable, build_study_table
 from cream_tui.config_differences import find_differences, format_setting, load_config
@@ -38,19 +39,26 @@ _EVERYTHING = "Every model with its intervals, tests and pairs: --format markdow
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How it is shown: ``format_name`` is one of FORMATS; ``target`` a file; ``baseline`` an arm's title or run."""
+    """How it is shown: ``format_name`` is one of FORMATS; ``target`` a file.
+
+    Attributes:
+        baseline: An arm's title or run.
+        at: The model at which it is compared, as if there were none after it; None for the last.
+    """
 
     format_name: str | None = None
     target: str | None = None
     baseline: str | None = None
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """Arms and runs with their results, the baseline first."""
+    """Arms and runs with their results, the baseline first; ``at`` is the last model that is looked at."""
 
     compared: ComparedArms
     results: Results
+    at: str | None
 
     @property
     def arms(self) -> tuple[SeedArm, ...]:
@@ -68,9 +76,9 @@ class _Read:
 
 def compare(store: str | None, references: Sequence[str], wish: Wish, *, as_json: bool = False) -> int:
     """Print or write results, settings that differ, and tests against the baseline."""
-    format_name = "json" if as_json else _choose_format(wish)
+    format_name = _choose_format(wish, as_json=as_json)
     with open_run_reader(store) as (_, connection), snapshot(connection):
-        read = _read(connection, references, wish.baseline)
+        read = _read(connection, references, wish)
         if format_name == "json":
             _write(wish.target, [output.encode_json(_build_record(connection, read), indent=2) + "\n"])
             return ExitCode.DONE
@@ -86,18 +94,34 @@ def compare(store: str | None, references: Sequence[str], wish: Wish, *, as_json
     return ExitCode.DONE
 
 
-def _read(connection: sqlite3.Connection, references: Sequence[str], baseline: str | None) -> _Read:
-    compared = read_compared_arms(connection, references, baseline=baseline)
+def _read(connection: sqlite3.Connection, references: Sequence[str], wish: Wish) -> _Read:
+    compared = read_compared_arms(connection, references, baseline=wish.baseline)
     check_enough(compared.runs)
     first = compared.arms[0].title
     for line in tell_missing(compared.missing, lacking_baseline=compared.lacking_baseline, first=first):
         diagnostics.warn(line)
     reader = ResultReader()
-    return _Read(compared, {run.run_id: reader.read(connection, run.run_id) for run in compared.runs})
+    results = {run.run_id: reader.read(connection, run.run_id) for run in compared.runs}
+    return _Read(compared, results if wish.at is None else _end_at(results, wish.at), wish.at)
 
 
-def _choose_format(wish: Wish) -> str:
-    name = wish.format_name or _ENDINGS.get(Path(wish.target or "").suffix.lower(), "table")
+def _end_at(results: Results, at: str) -> Results:
+    """The results as if the runs had ended at this model."""
+    known = sort_models({model.name for models in results.values() for model in models if model.tasks} - {"M0"})
+    if at not in known:
+        raise diagnostics.UsageProblem(
+            f"--at {at}: no run has evaluated such a model", f"There are {', '.join(known)}." if known else None
+        )
+    last = int(at[1:])
+    return {run_id: [model for model in models if model.index <= last] for run_id, models in results.items()}
+
+
+def _choose_format(wish: Wish, *, as_json: bool) -> str:
+    by_ending = _ENDINGS.get(Path(wish.target or "").suffix.lower())
+    name = wish.format_name or by_ending or ("json" if as_json else "table")
+    if as_json and name != "json":
+        other = f"-o {wish.target}" if wish.format_name is None else f"--format {wish.format_name}"
+        raise diagnostics.UsageProblem(f"{other}: is not JSON, which --json asks for", "Leave one of them out.")
     if name not in FORMATS:
         nearest = find_nearest(name, FORMATS)
         guess = f"; did you mean {nearest}?" if nearest else ""
@@ -123,7 +147,14 @@ def _write(target: str | None, chunks: Iterable[str]) -> None:
 
 def _build_study(read: _Read) -> formats.ComparedStudy:
     names = [study.name for study in read.compared.studies] or [arm.title for arm in read.arms]
-    return formats.compare_study(", ".join(names), read.arms, read.results)
+    return formats.compare_study(
+        ", ".join(names),
+        read.arms,
+        read.results,
+        own_baseline=read.compared.own_baseline,
+        sources=read.compared.sources,
+        at=read.at,
+    )
 
 
 def _print_study(study: formats.ComparedStudy, read: _Read) -> None:
@@ -144,7 +175,8 @@ def _print_runs(read: _Read) -> None:
     _print_measures(table)
     _print_settings([(run.name, run) for run in runs])
     told = [Arm(run.name, tuple(read.results[run.run_id])) for run in runs]
-    for sentence in tell_differences(told[1:], told[0]):
+    premises = tell_premises(read.arms, {}, at=read.at)
+    for sentence in [*premises, *tell_differences(told[1:], told[0])]:
         output.print_paragraph(sentence)
     for sentence in tell_cautions(read.arms):
         output.print_paragraph(sentence, "dim")
@@ -230,8 +262,10 @@ def _build_record(connection: sqlite3.Connection, read: _Read) -> dict[str, Any]
     study = _build_study(read)
     told = [Arm(run.name, tuple(results[run.run_id])) for run in runs]
     between_runs = [] if read.compared.studies else tell_differences(told[1:], told[0])
+    verdicts = study.sentences[len(study.premises) :] if read.has_seeds else tell_cautions(arms)
     return {
         "studies": [study.name for study in read.compared.studies],
+        "at": read.at,
         "missing": [{"arm": part.arm, "seed": part.seed, "error": part.error} for part in read.compared.missing],
         "runs": [
             {
@@ -253,7 +287,7 @@ def _build_record(connection: sqlite3.Connection, read: _Read) -> dict[str, Any]
         "tests": _build_tests(runs, results),
         # A study's arms share prompts by design: its reader asks for tables, not for 50 walks through all pairs.
         "sampled": [] if read.compared.studies else [_build_sampled(connection, runs[0], run) for run in runs[1:]],
-        "sentences": [*between_runs, *(study.sentences if read.has_seeds else tell_cautions(arms))],
+        "sentences": [*study.premises, *between_runs, *verdicts],
     }
 
 

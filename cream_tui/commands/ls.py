@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,9 @@ def ls(store: str | None, wish: Wish, *, as_json: bool) -> int:
             f"There are {', '.join(STATES)}.",
         )
     asked = [*list_other_keys(wish.filter_text), *name_other_keys([*wish.group_keys, *filter(None, [wish.sort])])]
+    needs_health = as_json or any("warning" in text for text in (wish.filter_text, wish.sort or "", *wish.group_keys))
     with open_run_reader(store) as (root, connection):
-        table = RunTableReader().read(connection, asked)
+        table = RunTableReader().read(connection, asked, examine_s=math.inf if needs_health else None)
     records = _choose(table, wish)
     if wish.group_keys:
         keys = [find_key(name, table.facts, option="--group").name for name in wish.group_keys]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cream_tui import diagnostics
 from cream_tui.export_formats import write_whole, writing
-from cream_tui.report.blocks import Report
+from cream_tui.report.blocks import Report, list_figures
 from cream_tui.stores import open_run_reader
 from cream_tui.units import format_quantity
 from engine.errors import ExitCode
@@ -26,15 +27,31 @@ def report(store: str | None, references: Sequence[str], target: str | None, *, 
     from cream_tui.report.reading import read_report_data
     from cream_tui.report.sections import build_report
 
-    with open_run_reader(store) as (_, connection):
-        data = read_report_data(connection, references, baseline=baseline)
     chosen = [] if baseline is None else ["--baseline", baseline]
     command = shlex.join(["cream-tui", "report", *references, *chosen, "-o", path.name])
-    content = build_report(data, now=time.time(), command=command)
-    with writing(path):
-        write(content, path)
-    diagnostics.narrate(f"{format_quantity(len(data.runs), 'run')}: {path}")
+    with _showing() as show:
+        show("reading the runs")
+        with open_run_reader(store) as (_, connection):
+            data = read_report_data(connection, references, baseline=baseline)
+        runs = format_quantity(len(data.runs), "run")
+        show(f"comparing {runs}")
+        content = build_report(data, now=time.time(), command=command)
+        n_figures = len(list_figures([block for section in content.sections for block in section.blocks]))
+        show(f"drawing {format_quantity(n_figures, 'figure')} of {runs}")
+        with writing(path):
+            write(content, path)
+    diagnostics.narrate(f"{runs}: {path}")
     return ExitCode.DONE
+
+
+@contextmanager
+def _showing() -> Iterator[Callable[[str], None]]:
+    """Shows what is being done in a line of the terminal, which goes when all is done; elsewhere nothing."""
+    if not diagnostics.is_terminal():
+        yield lambda _: None
+        return
+    with diagnostics.build_console().status("") as status:
+        yield status.update
 
 
 def _choose_format(target: str | None) -> tuple[Path, Callable[[Report, Path], None]]:

@@ -28,11 +28,13 @@ from cream_tui.units import format_age, format_interval, format_percent, format_
 from cream_tui.views.studies import LIVE, tell_counts, tell_size
 from cream_tui.views.study_account import build_account, tell_account, tell_failures
 from cream_tui.views.study_arms import ArmSummary, list_open_runs, summarise_arms
+from db.errors import LeaseHeldError
 from db.exports import format_time
 from db.studies import StudyRow, read_study_accuracies, read_study_stages
 from engine.errors import ExitCode
 
 _N_NAMES = 6
+_OPEN = (*LIVE, "stale")
 _ACCURACY = "accuracy: of the newest evaluated model, mean and Student's interval over the seeds that have it"
 
 
@@ -45,33 +47,41 @@ def stop(root: Path, store: str | None, study: StudyRow) -> int:
     """Stop a study and all its runs."""
     from engine.runtime.study_control import stop_study
 
-    with open_run_reader(str(root)) as (_, connection):
-        record = find_record(RunTableReader().read(connection), study.study_id)
-    if record.state in ("done", "failed", "stopped") and not any(state in LIVE for state in record.states):
+    record = _read_record(root, study)
+    if record.state in ("done", "failed", "stopped") and not any(state in _OPEN for state in record.states):
         diagnostics.narrate(f"{study.name} is {record.state} already")
         return ExitCode.DONE
     diagnostics.narrate(f"stopping {study.name} and its runs ...")
     stop_study(root, study)
-    again = format_command(f"resume {shlex.quote(study.name)}", store)
-    diagnostics.narrate(f"{study.name} is stopped; go on with: {again}")
+    record = _read_record(root, study)
+    words = f"{study.name} is {record.state} ({tell_counts(record.states)})"
+    if record.state != "done":
+        words += f"; go on with: {format_command(f'resume {shlex.quote(study.name)}', store)}"
+    diagnostics.narrate(words)
     return ExitCode.DONE
 
 
-def resume(root: Path, store: str | None, study: StudyRow, *, is_detached: bool) -> int:
-    """Go on with a study and follow it."""
-    from engine.runtime.study_control import resume_study
-    from engine.runtime.study_plan import is_running
+def _read_record(root: Path, study: StudyRow) -> StudyRecord:
+    with open_run_reader(str(root)) as (_, connection):
+        return find_record(RunTableReader().read(connection), study.study_id)
 
-    since = time.time()
-    word = "is running already" if is_running(study) else "resumed"
-    resumed = resume_study(root, study)
-    if resumed.lease is None and resumed.finished_at == study.finished_at:
+
+def resume(root: Path, store: str | None, study: StudyRow, *, is_detached: bool) -> int:
+    """Go on with a study, or find it going on, and follow it."""
+    from engine.runtime.study_control import resume_study
+
+    since, word = time.time(), "resumed"
+    if _read_record(root, study).state == "done":
         diagnostics.narrate(f"{study.name} is done already")
         return ExitCode.DONE
+    try:
+        resume_study(root, study)
+    except LeaseHeldError:
+        word = "is running already"
     if is_detached:
-        return announce(root, store, resumed, word)
+        return announce(root, store, study, word)
     diagnostics.narrate(f"{study.name} ({study.study_id}) {word}; store {root}")
-    return follow_to_end(root, store, resumed, since=since)
+    return follow_to_end(root, store, study, since=since)
 
 
 def remove(root: Path, study: StudyRow) -> int:

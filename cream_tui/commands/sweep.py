@@ -16,6 +16,7 @@ from cream_tui.readers.study_records import StudyRecord
 from cream_tui.stores import format_command, open_run_reader
 from cream_tui.views.study_account import StudyAccount, build_account, name_arm, tell_account, tell_failures
 from cream_tui.views.study_plan import tell_changes
+from db.errors import LeaseHeldError
 from db.paths import find_store_root
 from db.reading import has_store
 from db.studies import StudyRow, read_study_by_name, read_study_stages
@@ -89,9 +90,14 @@ def _refuse_stored(root: Path, store: str | None, name: str) -> None:
 
 def _start(root: Path, store: str | None, plan: StudyPlan, options: Options) -> int:
     from engine.runtime.study_control import start_study
+    from engine.runtime.study_plan import plan_study
 
     since = time.time()
-    started = start_study(root, plan)
+    try:
+        started = start_study(root, plan)
+    except LeaseHeldError:  # somebody else has started it since the plan was made
+        plan = plan_study(root, plan.study, jobs=options.jobs)
+        started = start_study(root, plan)
     for line in tell_changes(plan):
         diagnostics.narrate(line)
     word = "is done already" if plan.is_done else "is running already" if plan.is_running else "started"

@@ -24,11 +24,17 @@ NO_SPREAD = "interval over seeds not computable, because every seed has the same
 
 @dataclass(frozen=True, slots=True)
 class ArmModels:
-    """The models of an arm: by name, then by seed."""
+    """The models of an arm: by name, then by seed; ``states`` are those of its runs."""
 
     title: str
     seeds: tuple[int, ...]
     models: Mapping[str, BySeed]
+    states: frozenset[str]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no model is still to come."""
+        return self.states == {"done"}
 
     @property
     def names(self) -> list[str]:
@@ -59,7 +65,7 @@ def collect_models(arm: SeedArm, results: Results) -> ArmModels:
     for seed in sorted(runs):
         for model in results.get(runs[seed].run_id, ()):
             models.setdefault(model.name, {})[seed] = model
-    return ArmModels(arm.title, tuple(sorted(runs)), models)
+    return ArmModels(arm.title, tuple(sorted(runs)), models, frozenset(run.state for run in runs.values()))
 
 
 def sort_models(names: Iterable[str]) -> list[str]:

@@ -14,6 +14,7 @@ from cream_tui.cards.markdown import build_table, escape
 from cream_tui.comparison.arms import Results
 from cream_tui.comparison.estimates import Estimate
 from cream_tui.comparison.paired import Comparison, compare_arms, compare_models
+from cream_tui.comparison.premises import Sources, mark_premises, tell_premises
 from cream_tui.comparison.sentences import tell_study
 from cream_tui.comparison.table import MEASURES, StudyTable, TableCell, TableRow, build_study_table
 from cream_tui.comparison.wording import (
@@ -50,6 +51,7 @@ class ComparedStudy:
 
     Attributes:
         arm_tests, model_tests: The two families of tests.
+        premises: The first of the sentences: what must be known before the verdicts.
     """
 
     title: str
@@ -57,13 +59,31 @@ class ComparedStudy:
     arm_tests: Sequence[Comparison]
     model_tests: Sequence[Comparison]
     sentences: Sequence[str]
+    premises: Sequence[str] = ()
 
 
-def compare_study(title: str, arms: Sequence[SeedArm], results: Results) -> ComparedStudy:
-    """Tables, tests and sentences of these arms, the first one being the baseline."""
-    arm_tests, model_tests = compare_arms(arms, results), compare_models(arms, results)
-    sentences = tell_study(arms, results, arm_tests, model_tests)
-    return ComparedStudy(title, build_study_table(arms, results), arm_tests, model_tests, sentences)
+def compare_study(
+    title: str,
+    arms: Sequence[SeedArm],
+    results: Results,
+    *,
+    own_baseline: str | None = None,
+    sources: Sources | None = None,
+    at: str | None = None,
+) -> ComparedStudy:
+    """Tables, tests and sentences of these arms, the first one being the baseline.
+
+    Args:
+        own_baseline: The arm that the study compares with, where another one was chosen.
+        sources: The studies that arms are of.
+        at: The model at which arms are compared; None for the last that both sides have.
+    """
+    sources = sources or {}
+    arm_tests = mark_premises(compare_arms(arms, results, at=at), arms, sources)
+    model_tests = compare_models(arms, results)
+    premises = tell_premises(arms, sources, own_baseline=own_baseline, at=at)
+    sentences = [*premises, *tell_study(arms, results, arm_tests, model_tests)]
+    return ComparedStudy(title, build_study_table(arms, results), arm_tests, model_tests, sentences, premises)
 
 
 def encode_markdown(study: ComparedStudy) -> Iterator[str]:
@@ -148,7 +168,7 @@ def build_study_records(study: ComparedStudy) -> dict[str, Any]:
             for row in table.measures
         ],
         "comparisons": [_build_test_record(found) for found in (*study.arm_tests, *study.model_tests)],
-        "notes": list(table.notes),
+        "notes": [*study.premises, *table.notes],
     }
 
 
@@ -244,6 +264,7 @@ def _build_test_record(found: Comparison) -> dict[str, Any]:
         "n_family": found.n_family,
         "direction": found.direction,
         "reason": found.reason,
+        "beside": found.beside,
     }
     if difference is not None:
         record |= {

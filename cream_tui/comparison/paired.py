@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cream_tui.comparison.arms import ArmModels, BySeed, Results, collect_models
+from cream_tui.comparison.arms import ArmModels, BySeed, Results, collect_models, list_shared_models
 from cream_tui.results import (
     SIGNIFICANCE,
     Item,
@@ -75,6 +75,7 @@ class Comparison:
         p_holm: The p-value, corrected for all comparisons of its family; None with a reason.
         n_family: How many those are.
         reason: Why there is no test.
+        beside: In what the sides differ beside the method, as "another base model".
     """
 
     family: Family
@@ -86,6 +87,7 @@ class Comparison:
     p_holm: float | None = None
     n_family: int = 0
     reason: str | None = None
+    beside: str | None = None
 
     @property
     def direction(self) -> int:
@@ -95,11 +97,19 @@ class Comparison:
             return 0
         return 1 if found.low > 0 else -1 if found.high < 0 else 0
 
+    @property
+    def is_hint(self) -> bool:
+        """Whether it carries no claim although its own interval leaves 0 out: the correction took it."""
+        found = self.difference
+        return found is not None and not self.direction and not found.is_split and not found.low <= 0.0 <= found.high
 
-def compare_arms(arms: Sequence[SeedArm], results: Results, *, baseline: int = 0) -> list[Comparison]:
-    """Each arm against the baseline at the last model that both have evaluated."""
+
+def compare_arms(
+    arms: Sequence[SeedArm], results: Results, *, baseline: int = 0, at: str | None = None
+) -> list[Comparison]:
+    """Each arm against the baseline at one model: ``at``, or the last that both have evaluated."""
     collected = [collect_models(arm, results) for arm in arms]
-    found = [_compare_arm(arm, collected[baseline]) for k, arm in enumerate(collected) if k != baseline]
+    found = [_compare_arm(arm, collected[baseline], at) for k, arm in enumerate(collected) if k != baseline]
     return correct_family(found)
 
 
@@ -186,13 +196,28 @@ def _list_outcomes(model: ModelResult, items: list[Item]) -> list[bool]:
     return list(model.items.values()) if list(model.items) == items else [model.items[item] for item in items]
 
 
-def _compare_arm(arm: ArmModels, baseline: ArmModels) -> Comparison:
-    common = [name for name in arm.list_evaluated() if name in baseline.list_evaluated()]
-    name = _find_furthest(common, [arm, baseline])
+def _compare_arm(arm: ArmModels, baseline: ArmModels, at: str | None) -> Comparison:
+    sides = (arm, baseline)
+    common = [name for name in arm.list_evaluated() if name in baseline.list_evaluated() and at in (None, name)]
+    why = "they have no evaluated model in common" if at is None else _tell_behind(sides, at)
+    if common and not (arm.is_done and baseline.is_done):
+        shared = list_shared_models(sides)  # of which their methods have made nothing
+        why = _tell_behind(sides, f"M{int(common[-1][1:]) + 1}")
+        common = [name for name in common if name not in shared]
+    name = _find_furthest(common, sides)
     if name is None:
-        reason = "not computable, because they have no evaluated model in common"
-        return Comparison("arms", arm.title, baseline.title, reason=reason)
+        return Comparison("arms", arm.title, baseline.title, reason=f"not computable, because {why}")
     return _build("arms", (arm, name), (baseline, name))
+
+
+def _tell_behind(sides: Sequence[ArmModels], name: str) -> str:
+    """Why the sides have not both evaluated this model with one seed."""
+    behind = [
+        f"{side.title} {'failed before' if 'failed' in side.states else 'has not come to'} {name}"
+        for side in sides
+        if not side.find_evaluated(name)
+    ]
+    return " and ".join(behind) or f"they have no seed in common at {name}"
 
 
 def _compare_own_models(arm: ArmModels) -> list[Comparison]:

@@ -14,13 +14,16 @@ from typing import TypeVar
 from cream_tui.comparison.arms import ArmModels, Results, collect_models
 from cream_tui.comparison.estimates import estimate_over_seeds
 from cream_tui.comparison.paired import MCNEMAR, Comparison, Difference, compare_arms
-from cream_tui.results import SIGNIFICANCE, adjust_by_holm
-from cream_tui.units import format_p_value, format_percent, format_quantity, format_signed
+from cream_tui.results import SIGNIFICANCE, adjust_by_holm, find_last_evaluated
+from cream_tui.units import format_p_value, format_percent, format_quantity, format_seeds, format_signed
 from cream_tui.views.compare import SeedArm
 from db.studies import StudyArm
 
 _LEAST_SEEDS = 2
 _MOST_ALONE = 2  # so many arms that say the same have a sentence each
+_MOST_TOLD = 8  # so many arms of which nothing is known have their points in it
+_ONCE_CORRECTED = ": no claim once corrected, though this interval leaves 0 out"
+_ONCE_CORRECTED_EACH = ": no claim once corrected, though each interval leaves 0 out"
 _Found = TypeVar("_Found")
 _ONE_SEED_EACH = " with this one seed of each, which says nothing about the methods"
 RUNS_NOT_METHODS = "These are runs, not methods: repeat them with other seeds before you conclude."
@@ -55,8 +58,14 @@ class _LabelChange:
 def tell_study(
     arms: Sequence[SeedArm], results: Results, arm_tests: Sequence[Comparison], model_tests: Sequence[Comparison]
 ) -> list[str]:
-    """What the arms say against the baseline, over their own models, of their labels; and what they do not."""
-    return [*tell_arms(arm_tests), *tell_models(model_tests), *tell_labels(arms, results), *tell_cautions(arms)]
+    """What the arms say against the baseline, over their own models and of their labels, what failed, and what not."""
+    return [
+        *tell_arms(arm_tests),
+        *tell_models(model_tests),
+        *tell_labels(arms, results),
+        *tell_failures(arms, results),
+        *tell_cautions(arms),
+    ]
 
 
 def tell_seeds(arms: Sequence[SeedArm], results: Results, *, baseline: int) -> list[str]:
@@ -64,6 +73,22 @@ def tell_seeds(arms: Sequence[SeedArm], results: Results, *, baseline: int) -> l
     base = arms[baseline]
     others = [arm for k, arm in enumerate(arms) if k != baseline and min(arm.n_seeds, base.n_seeds) >= _LEAST_SEEDS]
     return tell_arms(compare_arms([base, *others], results))
+
+
+def tell_failures(arms: Sequence[SeedArm], results: Results) -> list[str]:
+    """One sentence on the runs that failed, and how far each came."""
+    told = []
+    for arm in arms:
+        seeds: dict[str, list[int]] = {}
+        for run in arm.runs:
+            if run.state == "failed":
+                last = find_last_evaluated(results.get(run.run_id, ()))
+                seeds.setdefault("before any evaluation" if last is None else f"after {last.name}", []).append(run.seed)
+        told += [
+            f"{arm.title} {where} ({'seed' if len(own) == 1 else 'seeds'} {format_seeds(own)})"
+            for where, own in seeds.items()
+        ]
+    return [f"Failed: {', '.join(told)}."] if told else []
 
 
 def tell_cautions(arms: Sequence[SeedArm]) -> list[str]:
@@ -97,19 +122,26 @@ def tell_missing(missing: Sequence[StudyArm], *, lacking_baseline: str | None, f
 
 
 def tell_arms(comparisons: Sequence[Comparison]) -> list[str]:
-    """Arms that differ from the baseline, then those without a claim; one sentence more where none has any."""
+    """Arms that differ from the baseline, then those without a claim; one sentence more where none has any.
+
+    Of those without, the ones that would have a claim without the correction come first.
+    """
     silent = [found for found in comparisons if _is_silent(found)]
     claims = [found for found in comparisons if found.direction]
     told = _tell_alike(
         claims,
         tell_comparison,
         _tell_loud_arms,
-        key=lambda found: (found.direction, found.first_model, _name_test(found)),
+        key=lambda found: (found.direction, found.first_model, found.beside, _name_test(found)),
     )
     told += [tell_comparison(found) for found in comparisons if not found.direction and found not in silent]
-    told += _tell_alike(
-        silent, tell_comparison, _tell_silent_arms, key=lambda found: (found.first_model, _name_test(found))
-    )
+    for alike in (_sort_hints(silent), [found for found in silent if not found.is_hint]):
+        told += _tell_alike(
+            alike,
+            tell_comparison,
+            _tell_silent_arms,
+            key=lambda found: (found.first_model, found.beside, _name_test(found)),
+        )
     tested = [found for found in comparisons if found.difference is not None]
     if len(tested) > 1 and not any(found.direction for found in tested):
         told.append(
@@ -134,15 +166,21 @@ def tell_comparison(found: Comparison) -> str:
         f"{format_percent(difference.second_mean)} %: {_describe_difference(found)}"
     )
     if found.direction:
-        side = f"{found.first} is {'better' if found.direction > 0 else 'worse'} than {found.second}"
+        side = f"{found.first} is {'better' if found.direction > 0 else 'worse'} than {_name_second(found)}"
         return f"{figures}: {side}{_ONE_SEED_EACH if difference.method == MCNEMAR else ''}."
     if difference.is_split:
         return f"{figures}: the tasks disagree, so neither is better."
-    return f"{figures}: the data carries no claim of a difference."
+    tail = f" to {_name_second(found)}" if found.beside else ""
+    if found.is_hint:
+        return f"{figures}: no claim of a difference{tail} once corrected, though this interval leaves 0 out."
+    return f"{figures}: the data carries no claim of a difference{tail}."
 
 
 def tell_models(comparisons: Sequence[Comparison]) -> list[str]:
-    """Where each arm ended against its M1 and against its best model, if that carries a claim; then those without."""
+    """Where each arm ended against its M1 and against its best model, if that carries a claim; then those without.
+
+    Of an arm without, the greatest change is told that would be a claim without the correction, else that since M1.
+    """
     claims = [found for found in comparisons if found.direction]
     told = _tell_alike(
         claims,
@@ -151,13 +189,25 @@ def tell_models(comparisons: Sequence[Comparison]) -> list[str]:
         key=lambda found: (found.direction, found.first_model, found.second_model, _name_test(found)),
     )
     loud = {found.first for found in claims}
-    silent = [title for title in dict.fromkeys(found.first for found in comparisons) if title not in loud]
-    if silent:
-        told.append(
-            f"{', '.join(silent)}: the data carries no claim that the last model is better or worse than M1 or than "
-            "the best one, which does not say that nothing changed: the intervals tell how much may have."
-        )
-    return told
+    hints: dict[str, Comparison] = {}
+    for found in _sort_hints([found for found in comparisons if found.first not in loud]):
+        hints.setdefault(found.first, found)
+    told += _tell_alike(
+        list(hints.values()),
+        _tell_change,
+        _tell_changes,
+        key=lambda found: (
+            found.difference is not None and found.difference.mean > 0,
+            found.first_model,
+            found.second_model,
+            _name_test(found),
+        ),
+    )
+    silent: dict[str, Comparison] = {}
+    for found in comparisons:
+        if found.first not in loud and found.first not in hints:
+            silent.setdefault(found.first, found)
+    return [*told, _tell_unchanged(list(silent.values()))] if silent else told
 
 
 def tell_labels(arms: Sequence[SeedArm], results: Results) -> list[str]:
@@ -217,6 +267,12 @@ def _tell_alike(
     return told
 
 
+def _sort_hints(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those that the correction left without a claim, the greatest difference first."""
+    found = [(abs(one.difference.mean), one) for one in comparisons if one.is_hint and one.difference is not None]
+    return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
+
+
 def _is_silent(found: Comparison) -> bool:
     return found.difference is not None and not found.direction and not found.difference.is_split
 
@@ -227,25 +283,49 @@ def _tell_loud_arms(comparisons: Sequence[Comparison]) -> str:
     side = "better" if one.direction > 0 else "worse"
     one_seed = _ONE_SEED_EACH if one.difference.method == MCNEMAR else ""
     return (
-        f"At {one.first_model} {side} than {one.second}{one_seed}: {_list_differences(comparisons)} "
+        f"At {one.first_model} {side} than {_name_second(one)}{one_seed}: {_list_differences(comparisons)} "
         f"({_describe_tests(comparisons, max)})."
     )
 
 
 def _tell_silent_arms(comparisons: Sequence[Comparison]) -> str:
     one = comparisons[0]
-    return (
-        f"At {one.first_model} the data carries no claim of a difference to {one.second} for "
-        f"{_list_differences(comparisons)} ({_describe_tests(comparisons, min)})."
-    )
+    second = f"{_name_second(one)}," if one.beside else one.second
+    if one.is_hint:
+        what = f"no claim of a difference to {second} once corrected, though each interval leaves 0 out, for"
+    else:
+        what = f"the data carries no claim of a difference to {second} for"
+    return f"At {one.first_model} {what} {_list_unknown(comparisons)} ({_describe_tests(comparisons, min)})."
 
 
 def _tell_changes(comparisons: Sequence[Comparison]) -> str:
     one = comparisons[0]
+    extreme, tail = (min, _ONCE_CORRECTED_EACH) if one.is_hint else (max, "")
     return (
         f"{one.first_model} is {_name_side(one)} {_name_earlier(one)} in {_list_differences(comparisons)} "
-        f"({_describe_tests(comparisons, max)})."
+        f"({_describe_tests(comparisons, extreme)}){tail}."
     )
+
+
+def _tell_unchanged(comparisons: Sequence[Comparison]) -> str:
+    """One sentence on all arms of which it is not known whether they changed, with a test of each."""
+    tested = [found for found in comparisons if found.difference is not None]
+    names = ", ".join(found.first for found in comparisons if found.difference is None)
+    firsts = {found.second_model for found in tested}
+    points = _list_unknown(tested) + (
+        f" since {firsts.pop()}" if len(tested) <= _MOST_TOLD and len(firsts) == 1 else ""
+    )
+    return (
+        f"{', '.join(filter(None, [points, names]))}: the data carries no claim that the last model is better or worse "
+        "than M1 or than the best one, which does not say that nothing changed: the intervals tell how much may have."
+    )
+
+
+def _list_unknown(comparisons: Sequence[Comparison]) -> str:
+    """Arms with their points, or where those whose interval holds 0 are many, their names alone."""
+    if len(comparisons) <= _MOST_TOLD or comparisons[0].is_hint:
+        return _list_differences(comparisons)
+    return ", ".join(found.first for found in comparisons)
 
 
 def _list_differences(comparisons: Sequence[Comparison]) -> str:
@@ -306,14 +386,21 @@ def _tell_change(found: Comparison) -> str:
     assert difference is not None
     first, second = (format_percent(mean) for mean in (difference.first_mean, difference.second_mean))
     whose = "its " if found.second_model == "M1" else ""
+    tail = _ONCE_CORRECTED if found.is_hint else ""
     return (
         f"{found.first}: {found.first_model} with {first} % is {_name_side(found)} {whose}{_name_earlier(found)} with "
-        f"{second} % ({_describe_difference(found)})."
+        f"{second} % ({_describe_difference(found)}){tail}."
     )
 
 
+def _name_second(found: Comparison) -> str:
+    """The other side, with what sets it apart beside its method."""
+    return f"{found.second}, which has {found.beside}" if found.beside else found.second
+
+
 def _name_side(found: Comparison) -> str:
-    return "above" if found.direction > 0 else "below"
+    assert found.difference is not None
+    return "above" if found.difference.mean > 0 else "below"
 
 
 def _name_earlier(found: Comparison) -> str:

@@ -96,9 +96,7 @@ FEATURES: Mapping[str, Feature] = {
     "last_step": Feature("log of (KL of last training + 0.1 nats)", ("kl_previous",), _measure_last_step),
     "is_first": Feature("the first model that samples", (), _is_first),
     "first_push": Feature("tau to the anchor, times 2 C − 1", ("tau_anchor", "confidence"), _measure_first_push),
-    "growth": Feature(
-        "log of the growth of chosen responses", ("chosen_n_tokens",), _measure_growth
-    ),
+    "growth": Feature("log of the growth of chosen responses", ("chosen_n_tokens",), _measure_growth),
 }
 
 

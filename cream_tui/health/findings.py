@@ -27,6 +27,7 @@ class Finding:
         sentence: One line with the numbers, for where there is room for no more.
         filter_text: Which of the model's pairs show it; None where the pairs do not.
         metric: Stage and name of the metric whose chart shows it.
+        warned: The models at which it warns, in their order.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Finding:
     sentence: str = ""
     filter_text: str | None = None
     metric: tuple[str, str] | None = None
+    warned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

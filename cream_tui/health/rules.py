@@ -7,7 +7,7 @@ not there is never made up: the finding says why.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -39,15 +39,19 @@ class Reading:
 Rule: TypeAlias = Callable[[Diagnostic, Results, Anchors], list[Reading]]
 
 
-def examine_run(results: Results, anchors: Anchors | None = None, *, is_over: bool = True) -> list[Finding]:
+def examine_run(
+    results: Results, anchors: Anchors | None = None, *, is_over: bool = True, keys: Collection[str] | None = None
+) -> list[Finding]:
     """The findings, in the order of the catalogue.
 
     Args:
         results: The models of a run in order.
         anchors: By iteration, the taus to the anchor; without them chance is not told from a small tau.
         is_over: Whether the run has ended, so that what it lacks is not to come.
+        keys: Of the diagnostics to look at; None: all.
     """
-    return [_conclude(diagnostic, results, anchors or {}, is_over=is_over) for diagnostic in CATALOGUE]
+    chosen = [diagnostic for diagnostic in CATALOGUE if keys is None or diagnostic.key in keys]
+    return [_conclude(diagnostic, results, anchors or {}, is_over=is_over) for diagnostic in chosen]
 
 
 def show_value(diagnostic: Diagnostic, value: float) -> str:
@@ -109,6 +113,7 @@ def _conclude(diagnostic: Diagnostic, results: Results, anchors: Anchors, *, is_
         sentence=f"{diagnostic.title}: {shown}" if chosen is None else f"{chosen.model.name}: {chosen.why}",
         filter_text=diagnostic.filter_below if is_below else diagnostic.filter_text,
         metric=diagnostic.chart,
+        warned=tuple(reading.model.name for reading in readings if reading.warns),
     )
 
 

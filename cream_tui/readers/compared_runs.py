@@ -6,8 +6,8 @@ Knows db.queries, db.studies and targets. Must not know how a comparison is show
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cream_tui.diagnostics import UsageProblem
 from cream_tui.stores import open_run_reader
@@ -30,6 +30,8 @@ class ComparedArms:
         arms: Runs that differ only in the seed: of a study as its matrix has them, then of single runs.
         missing: What the studies ask for and no run has begun.
         lacking_baseline: The arm that a study compares with, where it has no run yet.
+        own_baseline: The arm that the first study compares with, where another one was chosen.
+        sources: By arm, the study that it is of.
 
     The baseline and its runs stand first.
     """
@@ -39,6 +41,8 @@ class ComparedArms:
     arms: tuple[SeedArm, ...]
     missing: tuple[StudyArm, ...]
     lacking_baseline: str | None = None
+    own_baseline: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_compared_arms(
@@ -76,15 +80,24 @@ def read_compared_arms(
     alone = [run for run in single if run.run_id not in taken]
     for arm in group_by_seed(alone):
         arms.append(SeedArm(letter(len(arms)), arm.title, arm.runs))
-    found = ComparedArms(tuple(studies), (*runs, *alone), tuple(arms), tuple(missing))
+    sources = {arm.title: study for arm, (study, _) in zip(arms, groups, strict=False)}
+    found = ComparedArms(tuple(studies), (*runs, *alone), tuple(arms), tuple(missing), sources=sources)
+    own = _find_own(studies, list(groups))
     if baseline is not None and arms:
-        return _put_first(found, _find_arm(arms, baseline))
+        chosen = _find_arm(arms, baseline)
+        if studies and chosen != own:
+            found = replace(found, own_baseline=studies[0].baseline if own is None else arms[own].title)
+        return _put_first(found, chosen)
+    return replace(found, lacking_baseline=studies[0].baseline) if own is None else _put_first(found, own)
+
+
+def _find_own(studies: Sequence[StudyRow], groups: Sequence[tuple[str, str]]) -> int | None:
+    """The place of the arm that the first study compares with, without a study the first; None where it has no run."""
     wished = studies[0].baseline if studies else None
     if wished is None:
-        return found
-    if (studies[0].name, wished) not in groups:
-        return replace(found, lacking_baseline=wished)
-    return _put_first(found, list(groups).index((studies[0].name, wished)))
+        return 0
+    key = (studies[0].name, wished)
+    return groups.index(key) if key in groups else None
 
 
 def _find_arm(arms: Sequence[SeedArm], baseline: str) -> int:

@@ -40,7 +40,7 @@ class HealthReader:
         self.run_id = run_id
         self._snapshots = SnapshotReader(run_id)
         self._anchors: dict[int, tuple[TauCount, ...]] = {}
-        self._last: tuple[tuple[ModelResult, ...], Diagnosis] | None = None
+        self._last: tuple[tuple[ModelResult, ...], bool, Diagnosis] | None = None
 
     def read(self, connection: sqlite3.Connection) -> HealthData:
         """The run now.
@@ -52,11 +52,11 @@ class HealthReader:
 
     def examine(self, connection: sqlite3.Connection, snapshot: RunSnapshot) -> HealthData:
         """The same of a run that is read already."""
-        results = snapshot.results
-        if self._last is None or self._last[0] is not results:
+        results, is_over = snapshot.results, snapshot.is_over
+        if self._last is None or self._last[0] is not results or self._last[1] != is_over:
             self._read_anchors(connection, snapshot)
-            self._last = results, diagnose(results, self._anchors)
-        found = self._last[1]
+            self._last = results, is_over, diagnose(results, self._anchors, is_over=is_over)
+        found = self._last[2]
         return HealthData(snapshot, found, tuple(list_alerts(snapshot, found.findings, found.early)))
 
     def _read_anchors(self, connection: sqlite3.Connection, snapshot: RunSnapshot) -> None:
@@ -69,12 +69,16 @@ class HealthReader:
                 self._anchors[link.iteration] = tuple(counts)
 
 
-def diagnose(results: Sequence[ModelResult], anchors: Mapping[int, Sequence[TauCount]]) -> Diagnosis:
+def diagnose(
+    results: Sequence[ModelResult], anchors: Mapping[int, Sequence[TauCount]], *, is_over: bool = True
+) -> Diagnosis:
     """All diagnostics, the early warning, and what it said after each earlier model.
 
     Args:
         anchors: By iteration, the taus to the anchor.
+        is_over: Whether the run has ended.
     """
     said = [predict(results[:n]) for n in range(1, len(results) + 1)]
     probabilities = {early.model: early.probability for early in said if not isinstance(early, str)}
-    return Diagnosis(tuple(examine_run(results, anchors)), predict(results), tuple(probabilities.items()))
+    found = examine_run(results, anchors, is_over=is_over)
+    return Diagnosis(tuple(found), predict(results), tuple(probabilities.items()))

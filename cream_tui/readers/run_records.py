@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cream_tui.config_differences import flatten_config, load_config
 from cream_tui.filtering.grammar import Key, Kind, Vocabulary
@@ -18,12 +18,18 @@ from cream_tui.units import format_percent
 from db.overview import RunOverview
 from db.run_facts import RunHealth
 
+if TYPE_CHECKING:
+    from cream_tui.health.verdict import Verdict
+
 Value: TypeAlias = bool | int | float | str | tuple[str, ...] | None
 
 # In the order in which a list by state shows them.
 STATES = ("running", "queued", "stale", "failed", "stopped", "done")
-UNDEFINED = "undefined taus"
-WARNINGS = ("stale", "failed", "small change", UNDEFINED)
+FELL, EARLY, UNDEFINED = "accuracy fell", "early warning", "undefined taus"
+# The most serious first.
+WARNINGS = ("stale", "failed", FELL, EARLY, "small change", UNDEFINED)
+# Found in sound runs too: told, but no reason for a mark.
+_MINOR = (UNDEFINED,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class RunRecord:
         age_s: since it was created.
         undefined_share: of the taus of its newest agree stage, None before there is one.
         study: name of the study that it belongs to.
+        verdict: on its health; None where that was not looked into.
     """
 
     run: RunOverview
@@ -45,12 +52,29 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     undefined_share: float | None = None
     study: str | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether a person should look at it."""
+        return any(warning not in _MINOR for warning in self.warnings)
 
     def tell_warnings(self) -> list[str]:
-        """The warnings in words, with how many taus are undefined."""
-        share = self.undefined_share
-        counted = UNDEFINED if share is None else f"{format_percent(share, 0)} % of taus undefined"
-        return [counted if warning == UNDEFINED else warning for warning in self.warnings]
+        """The warnings that mark it, in words, the most serious first."""
+        return [self._tell(warning) for warning in self.warnings if warning not in _MINOR]
+
+    def tell_minor_warnings(self) -> list[str]:
+        """The others in words."""
+        return [self._tell(warning) for warning in self.warnings if warning in _MINOR]
+
+    def _tell(self, warning: str) -> str:
+        if self.verdict is not None and warning == FELL:
+            return self.verdict.fall
+        if self.verdict is not None and warning == EARLY:
+            return self.verdict.tell_early()
+        if self.undefined_share is not None and warning == UNDEFINED:
+            return f"{format_percent(self.undefined_share, 0)} % of taus undefined"
+        return warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +163,19 @@ def build_run_records(
     is_stale: Callable[[RunOverview], bool],
     health: Mapping[str, RunHealth] | None = None,
     studies: Mapping[str, str] | None = None,
+    verdicts: Mapping[str, Verdict] | None = None,
 ) -> list[RunRecord]:
-    """The records of the runs, in their order; ``studies`` are names of studies by run id."""
+    """The records of the runs, in their order; names of studies and verdicts are by run id."""
     names = {run.run_id: run.name for run in runs}
     records = []
     for run in runs:
         state = "stale" if is_stale(run) else run.state
         parent = None if run.parent_run_id is None else names.get(run.parent_run_id, run.parent_run_id)
         known = (health or {}).get(run.run_id, RunHealth())
-        warnings = _find_warnings(state, known)
+        verdict = (verdicts or {}).get(run.run_id)
+        warnings = _find_warnings(state, known, verdict)
         age_s, study = max(0.0, now - run.created_at), (studies or {}).get(run.run_id)
-        records.append(RunRecord(run, state, age_s, parent, warnings, known.undefined_share, study))
+        records.append(RunRecord(run, state, age_s, parent, warnings, known.undefined_share, study, verdict))
     return records
 
 
@@ -209,8 +235,11 @@ def load_settings(config_json: str) -> dict[str, Any]:
     return {sys.intern(key): value for key, value in flat.items() if key}  # the same few keys in a thousand runs
 
 
-def _find_warnings(state: str, health: RunHealth) -> tuple[str, ...]:
+def _find_warnings(state: str, health: RunHealth, verdict: Verdict | None) -> tuple[str, ...]:
     found = [state] if state in ("stale", "failed") else []
+    if verdict is not None:
+        found += [FELL] if verdict.has_fallen else []
+        found += [EARLY] if verdict.is_warned else []
     if health.least_changed_share is not None and health.least_changed_share < LEAST_CHANGED_SHARE:
         found.append("small change")
     if health.undefined_share is not None and health.undefined_share > MOST_UNDEFINED_SHARE:

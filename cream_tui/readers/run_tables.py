@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cream_tui.readers.run_records import RunFacts, RunRecord, build_run_records, load_settings
 from cream_tui.readers.snapshots import START_GRACE_S
@@ -23,6 +23,10 @@ from db.reading import snapshot
 from db.rows import Lease
 from db.run_facts import read_last_metrics, read_metric_names, read_run_configs, read_run_health
 
+if TYPE_CHECKING:
+    from cream_tui.health.verdict import Verdict
+    from cream_tui.readers.run_examiner import RunExaminer
+
 
 @dataclass(frozen=True, slots=True)
 class RunTable:
@@ -31,6 +35,7 @@ class RunTable:
     Attributes:
         left_s: time to the end by run id, of live runs of which it can be told.
         studies: the newest first.
+        is_whole: whether each run has its verdict, of a table that was to have them.
     """
 
     records: tuple[RunRecord, ...]
@@ -38,12 +43,17 @@ class RunTable:
     read_at: float
     left_s: Mapping[str, float] = field(default_factory=dict)
     studies: tuple[StudyRecord, ...] = ()
+    is_whole: bool = True
 
 
 class RunTableReader:
-    """Reads run tables for one thread at a time; remembers settings, rates, and since when a run has no process."""
+    """Reads run tables for one thread at a time.
+
+    Remembers settings, verdicts, rates, and since when a run has no process.
+    """
 
     def __init__(self) -> None:
+        self._examiner: RunExaminer | None = None
         self._meters: dict[str, RateMeter] = {}
         self._settings: dict[str, dict[str, Any]] = {}
         self._unattended_since: dict[str, float] = {}
@@ -55,6 +65,7 @@ class RunTableReader:
         *,
         with_facts: bool = False,
         with_time_left: bool = False,
+        examine_s: float | None = None,
     ) -> RunTable:
         """The runs now.
 
@@ -62,6 +73,7 @@ class RunTableReader:
             other_keys: keys that are no fixed field; with any, settings and the metrics of these names are read too.
             with_facts: whether settings and the names of metrics are read anyway, to offer them.
             with_time_left: for a reader that comes again: a rate is measured between two readings.
+            examine_s: how long to look into the health of runs that are not known yet, the newest first; None: not.
         """
         now = time.time()
         with snapshot(connection):
@@ -70,12 +82,26 @@ class RunTableReader:
             studies = read_studies(connection, runs)
             keys = tuple(other_keys)
             facts = self._read_facts(connection, keys) if keys or with_facts else RunFacts()
+        verdicts, is_whole = self._examine(connection, runs, examine_s) if examine_s is not None else ({}, True)
         records = build_run_records(
-            runs, now=now, is_stale=lambda run: self._is_stale(run, now), health=health, studies=name_studies(studies)
+            runs,
+            now=now,
+            is_stale=lambda run: self._is_stale(run, now),
+            health=health,
+            studies=name_studies(studies),
+            verdicts=verdicts,
         )
         left_s = self._read_time_left(connection, records, now) if with_time_left else {}
         found = build_study_records(studies, {record.run.run_id: record for record in records}, now=now)
-        return RunTable(tuple(reversed(records)), facts, now, left_s, found[::-1])
+        return RunTable(tuple(reversed(records)), facts, now, left_s, found[::-1], is_whole)
+
+    def _examine(
+        self, connection: sqlite3.Connection, runs: Sequence[RunOverview], within_s: float
+    ) -> tuple[dict[str, Verdict], bool]:
+        from cream_tui.readers.run_examiner import RunExaminer  # here, so that the first list stands before
+
+        self._examiner = self._examiner or RunExaminer()
+        return self._examiner.examine(connection, reversed(runs), within_s=within_s)
 
     def _read_time_left(
         self, connection: sqlite3.Connection, records: Sequence[RunRecord], now: float

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from cream_tui.comparison.arms import ArmModels, collect_models
 from cream_tui.comparison.formats import ComparedStudy, compare_study
 from cream_tui.diagnostics import UsageProblem
+from cream_tui.health.early_warning import predict
 from cream_tui.health.rules import examine_run
+from cream_tui.health.verdict import FALLS, Verdict, conclude
 from cream_tui.readers.compared_runs import ComparedArms, read_compared_arms
 from cream_tui.readers.study_records import WAITING
 from cream_tui.results import ModelResult, ResultReader
@@ -45,7 +47,8 @@ class StudyResults:
         states: How each run of its matrix stands.
         models: By arm, its models by seed.
         comparison: Tables, tests and sentences, as `compare` has them.
-        warned: By arm, the titles of the diagnostics that warn, with the number of runs in which they do.
+        verdicts: By arm, those on its runs.
+        warned: By arm, the titles of other diagnostics that warn, with the number of runs in which they do.
     """
 
     study: StudyRow
@@ -53,6 +56,7 @@ class StudyResults:
     states: tuple[str, ...]
     models: Mapping[str, ArmModels]
     comparison: ComparedStudy
+    verdicts: Mapping[str, Sequence[Verdict]]
     warned: Mapping[str, Mapping[str, int]]
 
 
@@ -62,6 +66,7 @@ class _Known:
 
     signature: object
     models: tuple[ModelResult, ...]
+    verdict: Verdict
     warnings: tuple[str, ...]
 
 
@@ -90,9 +95,13 @@ class StudyReader:
             self._known = known
             results = {run_id: found.models for run_id, found in known.items()}
             models = {arm.title: collect_models(arm, results) for arm in compared.arms}
-            comparison = compare_study(study.name, compared.arms, results)
-            warned = {arm.title: _count([known[run_id] for run_id in arm.run_ids]) for arm in compared.arms}
-            self._last = signature, StudyResults(study, compared, states, models, comparison, warned)
+            comparison = compare_study(
+                study.name, compared.arms, results, own_baseline=compared.own_baseline, sources=compared.sources
+            )
+            runs = {arm.title: [known[run_id] for run_id in arm.run_ids] for arm in compared.arms}
+            verdicts = {title: [run.verdict for run in own] for title, own in runs.items()}
+            warned = {title: _count(own) for title, own in runs.items()}
+            self._last = signature, StudyResults(study, compared, states, models, comparison, verdicts, warned)
         return self._last[1]
 
     def _read_run(self, c: sqlite3.Connection, run: RunRow) -> _Known:
@@ -105,7 +114,8 @@ class StudyReader:
             return known
         models = tuple(self._results.read(c, run.run_id))
         found = examine_run(models) if models else []
-        return _Known(signature, models, tuple(finding.title for finding in found if finding.status == "warn"))
+        others = tuple(one.title for one in found if one.status == "warn" and one.key not in FALLS)
+        return _Known(signature, models, conclude(found, predict(models)), others)
 
 
 def _read_arms(c: sqlite3.Connection, study: StudyRow, baseline: str | None) -> ComparedArms:

@@ -27,6 +27,8 @@ _HEAD = """<!DOCTYPE html>
 </head>
 <body>
 """
+# A narrow table breaks its numbers between a mean and its interval, not within them.
+_KEPT_TOGETHER = {"–": "–\u2060", " to ": "\u00a0to\u00a0", "] ": "]\u00a0"}
 _NAMESPACE = ' xmlns="http://www.w3.org/2000/svg"'
 
 
@@ -98,7 +100,10 @@ def _write_row(i: int, row: Sequence[str], table: Table) -> str:
 def _write_cell(text: str, k: int, table: Table, tag: str, scope: str | None) -> str:
     is_number = k >= table.n_heads and not table.is_text
     attributes = (f' scope="{scope}"' if scope else "") + (' class="number"' if is_number else "")
-    return f"<{tag}{attributes}>{_escape(text)}</{tag}>"
+    escaped = _escape(text)
+    for apart, together in _KEPT_TOGETHER.items() if is_number else ():
+        escaped = escaped.replace(apart, together)
+    return f"<{tag}{attributes}>{escaped}</{tag}>"
 
 
 def _write_figure(figure: Figure) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cream_tui.readers.compared_runs import read_compared_arms
 from cream_tui.report.series import Counts, index_counts
@@ -33,6 +33,8 @@ class ReportData:
         lacking_baseline: The arm that a study compares with, where it has no run yet.
         results: By run id.
         purposes: What each method is, by its name, where it is a shipped one.
+        own_baseline: The arm that the first study compares with, where another one was chosen.
+        sources: By arm, the study that it is of.
     """
 
     studies: tuple[StudyRow, ...]
@@ -45,6 +47,8 @@ class ReportData:
     stage_costs: tuple[StageCost, ...]
     run_costs: Mapping[str, RunCost]
     purposes: Mapping[str, str]
+    own_baseline: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def last_index(self) -> int:
@@ -72,6 +76,8 @@ def read_report_data(c: sqlite3.Connection, references: Sequence[str], *, baseli
             arms=compared.arms,
             missing=compared.missing,
             lacking_baseline=compared.lacking_baseline,
+            own_baseline=compared.own_baseline,
+            sources=compared.sources,
             results={run_id: reader.read(c, run_id) for run_id in run_ids},
             counts=index_counts(read_tau_labels(c, run_ids)),
             stage_costs=tuple(read_stage_costs(c, run_ids)),

@@ -54,8 +54,8 @@ def build_report(data: ReportData, *, now: float, command: str) -> Report:
     counts = (len(data.arms), "arm"), (len(data.runs), "run"), (n_seeds, "seed")
     size = ", ".join(format_quantity(n, noun) for n, noun in counts)
     lead = f"{size}, models M0 to M{data.last_index}. Written {_format_moment(now)}."
-    compared = compare_study(title, data.arms, data.results)
-    accuracy = (*build_table_blocks(compared), *build_accuracy_blocks(data), *build_test_blocks(compared))
+    compared = compare_study(title, data.arms, data.results, own_baseline=data.own_baseline, sources=data.sources)
+    accuracy = (*build_table_blocks(compared), *build_test_blocks(compared), *build_accuracy_blocks(data))
     sections = [
         Section("findings", "What it shows", tuple(build_finding_blocks(data, compared))),
         Section("what-was-run", "What was run", tuple(_build_subject(data, command))),

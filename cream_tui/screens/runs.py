@@ -25,7 +25,7 @@ from cream_tui.screens import run_actions, study_actions
 from cream_tui.screens.base import Copied, StoreScreen, Table
 from cream_tui.stores import format_command
 from cream_tui.targets import LaunchTarget, RunsTarget, RunTarget, Target
-from cream_tui.views.run_columns import COLUMNS, LEGEND, build_cells
+from cream_tui.views.run_columns import COLUMNS, LEGEND, build_cells, build_columns
 from cream_tui.views.run_rows import ArmRow, Row, RunRow, StudyLine
 from cream_tui.views.runs import RunList
 from cream_tui.widgets.filter_bar import FilterBar
@@ -33,6 +33,7 @@ from cream_tui.widgets.row_table import RowTable
 from cream_tui.widgets.run_close_up import RunCloseUp
 
 _EXAMPLE = 'method:cream beta<=1 tag:x accuracy>70% -state:failed age<2d has:note "words" (a or b)'
+_EXAMINE_S = 0.5  # of each reading, on the health of runs that are new to it
 _WITHOUT_RUNS = frozenset({"new", "sweep", "demo", "back"})
 
 _BINDINGS: list[BindingType] = [
@@ -58,29 +59,40 @@ _BINDINGS: list[BindingType] = [
     Binding("v", "side", "Show or hide the side pane", show=False, id="runs.side"),
 ]
 
+_HELP = (
+    "Every run of the store, the newest first. The list is live; runs go on when you leave.\n"
+    "A study is one row: enter unfolds it into arms, with means over their seeds, and an arm into its runs; stop, "
+    "resume, delete and compare on it mean the whole study. A filter leaves means as they are and says how many "
+    "runs it shows.\n"
+    f"{LEGEND}: its accuracy fell or its early warning fires, as its Health screen says, or it failed, lost its "
+    "process, or hardly changed its weights; the pane beside the list has the words. "
+    "acc %: accuracy of the newest model; C: mean confidence in the labels of its newest pairs; tau and "
+    "anchor: how far its ranking agrees with that of the previous model and of the base model; label %: labels "
+    "known to be right. * a likelihood of M0 stands in for the previous model.\n"
+    "Filters: key:text contains, key=value equals, < <= > >= != compare, has:key, bare words search; or, not, "
+    "parentheses. Keys are columns, settings (beta, training.beta) and metrics (loss)."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RunsWant:
-    """What is to be read: the runs, and facts for these keys; ``with_facts``: for what a person may yet type."""
+    """What is to be read: the runs, and facts for these keys.
+
+    Attributes:
+        with_facts: For what a person may yet type.
+        with_health: After the first list, which stands at once.
+    """
 
     keys: tuple[str, ...]
     with_facts: bool
+    with_health: bool
 
 
 class RunsScreen(StoreScreen[RunsWant, RunTable]):
     """The list of runs."""
 
     MODE = "runs"
-    HELP = (
-        "Every run of the store, the newest first. The list is live; runs go on when you leave.\n"
-        "A study is one row: enter unfolds it into arms, with means over their seeds, and an arm into its runs; stop, "
-        "resume, delete and compare on it mean the whole study.\n"
-        f"{LEGEND}. acc %: accuracy of the newest model; C: mean confidence in the labels of its newest pairs; tau and "
-        "anchor: how far its ranking agrees with that of the previous model and of the base model; label %: labels "
-        "known to be right. * a likelihood of M0 stands in for the previous model.\n"
-        "Filters: key:text contains, key=value equals, < <= > >= != compare, has:key, bare words search; or, not, "
-        "parentheses. Keys are columns, settings (beta, training.beta) and metrics (loss)."
-    )
+    HELP = _HELP
     CSS_PATH = "runs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = _BINDINGS
 
@@ -128,11 +140,14 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
 
     def want(self) -> RunsWant:
         """The runs, with what filter, order and groups need."""
-        return RunsWant(self.list.other_keys, self._with_facts)
+        return RunsWant(self.list.other_keys, self._with_facts, with_health=self._is_empty is not None)
 
     def read(self, connection: sqlite3.Connection, want: RunsWant) -> RunTable:
         """The runs now."""
-        return self._reader.read(connection, want.keys, with_facts=want.with_facts, with_time_left=True)
+        examine_s = _EXAMINE_S if want.with_health else None
+        return self._reader.read(
+            connection, want.keys, with_facts=want.with_facts, with_time_left=True, examine_s=examine_s
+        )
 
     def show(self, data: RunTable) -> None:
         """Take the runs in."""
@@ -141,6 +156,8 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
             then, self.after_facts = self.after_facts, None
             then()
         self.update()
+        if not data.is_whole:
+            self.refresh_data()
 
     def show_nothing(self) -> None:
         """There is no store yet."""
@@ -200,6 +217,7 @@ class RunsScreen(StoreScreen[RunsWant, RunTable]):
         if is_empty:
             self.query_one("#runs-empty", Static).update(tell_start(self.has_demo_started, self.cream.store_option))
         self.table.set_sorted(self.list.sort_key, is_descending=self.list.is_descending)
+        self.table.set_columns(build_columns(self.list.rows))
         self.table.set_rows(self.list.rows)
         self.filter_bar.set_problem(self.list.problem.message if self.list.problem is not None else None)
         self.filter_bar.set_facts(self.list.describe_view())

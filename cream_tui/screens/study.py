@@ -46,7 +46,7 @@ from cream_tui.views.study_results import (
 from cream_tui.widgets.content_pane import ContentPane
 from cream_tui.widgets.row_table import RowTable
 
-_STYLES = {"warn": "$warning", "dim": "$foreground 60%", "bold": "bold", "": ""}
+_STYLES = {"bad": "$error", "warn": "$warning", "dim": "$foreground 60%", "bold": "bold", "": ""}
 _BASELINE_COLOUR, _CURSOR_COLOUR, _FIRST_COLOUR, _N_COLOURS = 1, 2, 3, 8
 _FRAME_LINES = 3  # of a table: its border and its titles
 _READING = "Reading what its runs have found …"  # seconds for a hundred runs
@@ -63,8 +63,10 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         "Curves: the baseline, the arm under the cursor and marked ones with their 95 % intervals, all others pale. "
         "Table: the mean of each model, pale where not all seeds of the arm have it; ↑ ↓ against the model before, * "
         "where that carries a claim; Δ acc: points of accuracy to the baseline at the last model that both have, with "
-        "its 95 % interval and p by Holm; warn: how many diagnostics warn in its runs. The words are of the arm under "
-        "the cursor, on the baseline of the whole study. m shows another measure, space marks an arm, p takes it as "
+        "its 95 % interval and p by Holm; fell: in how many runs accuracy fell significantly below that of M1 or of "
+        "the model before, and the first model at which it did; early: in how many the early warning fires at the "
+        "newest model. The words are of the arm under the cursor, on the baseline of the whole study; an arm that has "
+        "not begun is pale and last. m shows another measure, space marks an arm, p takes it as "
         "the baseline, enter opens its runs beside those of the baseline, 2, 3 and 6 a run of it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -176,7 +178,7 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         self._lines = lines
         self._models = list_models(lines)
         self._has_seeds = has_unlike_seeds(lines)
-        self.table.set_columns(build_columns(self._models, has_seeds=self._has_seeds))
+        self.table.set_columns(build_columns(lines, self._models, has_seeds=self._has_seeds))
         titles = self._describe_arms(lines), tell_counts(data.states)
         if titles != (self.table.border_title, self.table.border_subtitle):  # setting them draws the whole table
             self.table.border_title, self.table.border_subtitle = titles
@@ -211,14 +213,15 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
             Content.assemble(*((text, _STYLES[style]) for text, style in explain(data, line))), to_top=is_another
         )
         self.status_line.set_text(describe_line(line, measure))
-        if self.is_current_mode:  # what the digits open is of this arm
+        if self.is_current_mode and line.n_seeds:  # what the digits open is of this arm
             self.cream.current_run_id = next(arm.run_ids[0] for arm in data.compared.arms if arm.title == line.title)
 
     def _describe_arms(self, lines: Sequence[ArmLine]) -> str:
         words = "arms by their newest value" if self._is_by_value else "arms"
-        if not lines or self._has_seeds:
+        n_seeds = max((line.n_seeds for line in lines), default=0)
+        if not n_seeds or self._has_seeds:
             return words
-        return f"{words}   {format_quantity(lines[0].n_seeds, 'seed')}{' each' if len(lines) > 1 else ''}"
+        return f"{words}   {format_quantity(n_seeds, 'seed')}{' each' if len(lines) > 1 else ''}"
 
     def _build_cells(self, line: ArmLine) -> RowCells:
         assert self._measure is not None
@@ -253,6 +256,9 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         """Compare all arms with the one under the cursor; again: with that of the study."""
         if self.line is not None and self._shown is not None:
             title = self.line.title
+            if not self.line.n_seeds:
+                self.cream.tell(f"no run of {title} has begun")
+                return
             self._chosen = None if title == self._baseline else (self._shown.study.study_id, title)
             self.refresh_data()
 
@@ -266,6 +272,9 @@ class StudyScreen(StoreScreen[StudyWant, StudyResults | None]):
         if self._shown is None or self.line is None:
             return
         wanted = self._selected or {self.line.title}
+        if not self._selected and not self.line.n_seeds:
+            self.cream.tell(f"no run of {self.line.title} has begun")
+            return
         arms = [arm for k, arm in enumerate(self._shown.compared.arms) if k == 0 or arm.title in wanted]
         run_ids = tuple(run_id for arm in arms for run_id in arm.run_ids)
         if len(run_ids) < 2:

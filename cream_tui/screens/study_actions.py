@@ -5,6 +5,7 @@ Knows studies, dialogs and the commands. Must not know the screen of runs nor th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _STUDY = "study:"
 _ANOTHER = "another"
-_YAML = (".yaml", ".yml")
+_SUFFIXES = (".yaml", ".yml", ".json")
+_METHODS = re.compile(r'^methods:|[{,]\s*"methods"\s*:', re.MULTILINE)  # as YAML and as JSON has it
 _MOST_BYTES = 1 << 16  # of a file in the current folder that is looked at
 
 
@@ -112,7 +114,7 @@ def list_study_palette(app: CreamApp) -> Iterator[tuple[str, str, Callable[[], A
 
 
 def _list_study_files(folder: Path) -> list[Path]:
-    """YAML files in which a line says `methods:`; what cannot be read is none."""
+    """YAML and JSON files in which a line says `methods:`; what cannot be read is none."""
     found: list[Path] = []
     try:
         paths = sorted(folder.iterdir())
@@ -120,9 +122,8 @@ def _list_study_files(folder: Path) -> list[Path]:
         return found
     for path in paths:
         try:
-            if path.suffix in _YAML and path.is_file() and path.stat().st_size <= _MOST_BYTES:
-                lines = path.read_text(encoding="utf-8").splitlines()
-                found += [path] if any(line.startswith("methods:") for line in lines) else []
+            if path.suffix in _SUFFIXES and path.is_file() and path.stat().st_size <= _MOST_BYTES:
+                found += [path] if _METHODS.search(path.read_text(encoding="utf-8")) else []
         except (OSError, ValueError):
             continue
     return found

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from engine.runtime.study_plan import StudyPlan
 
 _STYLES = {"bold": "$foreground 60%"}  # titles of the table
-_KEYS = (("enter", "start"), ("- +", "at once"), ("y", "copy"), ("ctrl+t", "plan anew"))
+_START_KEYS = (("enter", "start"), ("- +", "at once"))
+_KEYS = (("y", "copy"), ("ctrl+t", "plan anew"))
 
 
 class StudyWindow(Dialog[None]):
@@ -67,8 +68,7 @@ class StudyWindow(Dialog[None]):
             with VerticalScroll(can_focus=False):
                 yield Static(id="study-plan", classes="dialog-detail")
             yield Static(id="study-command")
-            keys = [part for key, words in _KEYS for part in ((key, "$primary bold"), f" {words}   ")]
-            yield Static(Content.assemble(*keys, ("esc", "$primary bold"), " leave"), id="study-keys")
+            yield Static(id="study-keys")
 
     def on_mount(self) -> None:
         """Plan it."""
@@ -166,6 +166,10 @@ class StudyWindow(Dialog[None]):
         else:
             text = Content.styled(words, "$foreground 60%")
         self.query_one("#study-plan", Static).update(text)
+        offered = (*(_START_KEYS if self.plan is not None else ()), *_KEYS)
+        keys = [part for key, does in offered for part in ((key, "$primary bold"), f" {does}   ")]
+        keys_line = Content.assemble(*keys, ("esc", "$primary bold"), " leave")
+        self.query_one("#study-keys", Static).update(keys_line)
         command = Content.styled(make_visible(self._format_command()), "" if self.plan else "$foreground 60%")
         self.query_one("#study-command", Static).update(Content.assemble(("$ ", "$primary bold"), command))
 

@@ -26,6 +26,7 @@ class Column:
         width: in cells; of a flexible one the least.
         rank: the highest leaves first; 0 never leaves.
         most: of a flexible column the greatest width; 0: it does not grow.
+        wish: of a flexible column the width for which others leave; below its own width it has none.
         is_cut_in_middle: for names, whose ends tell them apart.
     """
 
@@ -36,6 +37,7 @@ class Column:
     rank: int = 0
     most: int = 0
     is_cut_in_middle: bool = False
+    wish: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def lay_out(columns: Sequence[Column], width: int) -> list[Place]:
     """The columns that fit, from left to right."""
     shown = list(range(len(columns)))
     for index in sorted(shown, key=lambda index: -columns[index].rank):
-        if columns[index].rank == 0 or _measure(columns, shown) <= width:
+        if columns[index].rank == 0 or _measure(columns, shown, with_wishes=True) <= width:
             break
         shown.remove(index)
     room = width - _measure(columns, shown)
@@ -125,5 +127,6 @@ def find_difference(old: Spans, new: Spans, width: int) -> tuple[int, int]:
     return min(start, width), max(start, min(end, width))
 
 
-def _measure(columns: Sequence[Column], shown: Sequence[int]) -> int:
-    return sum(columns[index].width for index in shown) + GAP * max(0, len(shown) - 1)
+def _measure(columns: Sequence[Column], shown: Sequence[int], *, with_wishes: bool = False) -> int:
+    widths = [max(columns[k].width, columns[k].wish if with_wishes else 0) for k in shown]
+    return sum(widths) + GAP * max(0, len(shown) - 1)

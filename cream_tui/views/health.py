@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cream_tui.charts.spark import spark
+from cream_tui.health.briefs import BRIEFS, MOST_CHARACTERS
 from cream_tui.health.catalogue import CATALOGUE
 from cream_tui.health.early_warning import FEATURES
 from cream_tui.health.findings import EarlyWarning, Finding, Status
@@ -35,7 +36,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("value", "value", 11, "right"),
     Column("history", "models", _SPARK_WIDTH, rank=2),
     Column("model", "at", 3, rank=1),
-    Column("threshold", "warns", 18, rank=3, most=30),
+    Column("threshold", "warns", MOST_CHARACTERS, rank=3),
 )
 _EARLY_MEANING = (
     "How probable it is that training on the labels that {model} gave itself makes {next} significantly worse (exact "
@@ -117,7 +118,7 @@ def build_cells(row: HealthRow) -> RowCells:
             Cell(make_visible(found.shown), style if row.status == "warn" else ""),
             Cell(draw_history(found.history, row.diagnosis.n_models), "dim"),
             Cell(found.model or ""),
-            Cell(make_visible(found.threshold).removeprefix("when "), "dim"),
+            Cell(make_visible(BRIEFS.get(found.key, found.threshold.removeprefix("when "))), "dim"),
         ),
         why_not,
         label_end="end",

@@ -214,7 +214,8 @@ def review_draft(draft: Draft, run: RunRow | None, root: Path) -> Review:
         base = load_base(draft, run)
     except (CreamError, StoreError) as error:
         key = "method" if isinstance(error, ConfigError) and error.key == "method" else BASE_KEY
-        return Review(draft, None, (Problem(key, _strip_source(error.message), error.hint),))
+        first = _take_first(error)
+        return Review(draft, None, (Problem(key, _strip_source(first.message), first.hint),))
     variants, problems = expand_draft(draft)
     if draft.at.strip() and draft.run_reference is None:
         problems.append(Problem(AT_KEY, "only a stored run is forked", f"write {RUN_PREFIX}NAME as its base"))
@@ -305,9 +306,10 @@ def find_problems(draft: Draft, base: Base, root: Path) -> tuple[list[Problem], 
             config = _load(replace(draft, values=values), base)
             _check(replace(draft, values=values), base, config, root)
         except (CreamError, StoreError) as error:
-            key = _find_key(error, values, base)
-            message = _strip_source(error.message)
-            problems.append(Problem(key, _tell_empty(key, message, base) if key in values else message, error.hint))
+            first = _take_first(error)
+            key = _find_key(first, values, base)
+            message = _strip_source(first.message)
+            problems.append(Problem(key, _tell_empty(key, message, base) if key in values else message, first.hint))
             if key not in values:
                 return problems, None
             del values[key]
@@ -476,6 +478,11 @@ def _find_key(error: CreamError | StoreError, values: Mapping[str, str], base: B
         return AT_KEY if named == "at" else VERDICTS_KEY
     near = [key for key in values if key.startswith(f"{named}.") or named.startswith(f"{key}.")]
     return near[0] if near else named
+
+
+def _take_first(error: CreamError | StoreError) -> CreamError | StoreError:
+    """The first of several errors that are told as one."""
+    return error.parts[0] if isinstance(error, ConfigError) else error
 
 
 def _strip_source(message: str) -> str:

@@ -5,8 +5,10 @@ Pure: rows in, texts and style names out. Foreign texts (names, tags, settings) 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from cream_tui.output import measure
 from cream_tui.result_table import STAND_IN_ITERATION
 from cream_tui.styles import RUN_MARKS
 from cream_tui.text import make_visible
@@ -29,10 +31,11 @@ _BAR_WIDTH = 6
 _SELECTED, _PINNED, _WARNING = "■", "◆", "!"
 LEGEND = f"{_SELECTED} selected  {_PINNED} pinned as baseline  {_WARNING} warning"
 
+_NAME_WIDTH = 36
 COLUMNS: tuple[Column, ...] = (
     Column("", "", 3),
     Column("state", "state", 7),
-    Column("name", "name", 12, most=28, is_cut_in_middle=True),
+    Column("name", "name", 12, most=_NAME_WIDTH, is_cut_in_middle=True),
     Column("method", "method", 8, rank=9),
     Column("seed", "seed", 4, "right", rank=10),
     Column("iteration", "it", 3, "right", rank=2),
@@ -54,6 +57,14 @@ _MEANS = {
     "anchor": format_signed,
     "labels": format_percent,
 }
+
+
+def build_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns, that of the names as wide as studies need it: there it is names that tell arms apart."""
+    longest = max((measure(_name_arm(row)) for row in rows if isinstance(row, ArmRow)), default=0)
+    return tuple(
+        replace(column, wish=min(longest, _NAME_WIDTH)) if column.key == "name" else column for column in COLUMNS
+    )
 
 
 def build_cells(row: Row) -> RowCells:
@@ -99,10 +110,10 @@ def _build_run_cells(row: RunRow) -> RowCells:
     marks = (
         (_SELECTED if row.is_selected else " ")
         + (_PINNED if run.is_baseline else " ")
-        + (_WARNING if record.warnings else " ")
+        + (_WARNING if record.is_marked else " ")
     )
     mark_style = "accent" if row.is_selected or run.is_baseline else "warn"
-    name = make_visible(run.name)
+    name = make_visible(row.label or run.name)
     left = "" if row.left_s is None else format_left(row.left_s)
     has_stand_in = run.tau_iteration == STAND_IN_ITERATION and run.tau_previous is not None
     return RowCells(
@@ -138,6 +149,7 @@ def _build_study_cells(row: StudyLine) -> RowCells:
     words = [f"{_mark_fold(row.is_folded)} {make_visible(study.study.name)}", tell_counts(study.states)]
     words += [] if study.state == "done" else [f"{int(100 * row.fraction_done)} %"]
     words += [] if row.left_s is None else [f"{format_left(row.left_s)} left"]
+    words += [row.shown] if row.shown else []
     cells = _place(
         {"state": _build_state(study.state), "age": Cell(format_short_age(study.age_s), "dim")},
         _mark_selection(row.is_selected),
@@ -149,13 +161,18 @@ def _build_arm_cells(row: ArmRow) -> RowCells:
     state = find_arm_state(row.states)
     cells = {
         "state": _build_state(state),
-        "name": Cell(f"  {_mark_fold(row.is_folded)} {make_visible(row.title)}", "group"),
+        "name": Cell(_name_arm(row), "group"),
         "seed": Cell(f"×{len(row.states)}", "group"),
         "progress": Cell(f"{int(100 * row.fraction_done)}%", _choose_style(state)),
         **_write_means(row.means),
     }
     bar = Cell(draw_bar(row.fraction_done), "dim" if state == "done" else "live")
     return RowCells(_place(cells, _mark_selection(row.is_selected), bar))
+
+
+def _name_arm(row: ArmRow) -> str:
+    name = f"  {_mark_fold(row.is_folded)} {make_visible(row.title)}"
+    return f"{name} ({row.shown.removesuffix(' shown')})" if row.shown else name
 
 
 def _build_state(state: str) -> Cell:

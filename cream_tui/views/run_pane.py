@@ -77,7 +77,7 @@ def build_summary(row: RunRow, detail: RunDetail | None) -> PaneLine:
     cells = [Cell(cut_middle(make_visible(record.run.name), _SUMMARY_NAME_WIDTH), "bold")]
     if row.left_s is not None:
         cells.append(Cell(f"  {format_left(row.left_s)} left", "live"))
-    if record.warnings:
+    if record.is_marked:
         cells.append(Cell("  ! " + ", ".join(record.tell_warnings()), "warn"))
     if record.run.error and record.state == "failed":
         return (*cells, Cell(f"  {make_visible(record.run.error)}", "bad"))
@@ -127,8 +127,11 @@ def _tell_facts(row: RunRow, detail: RunDetail | None, width: int) -> list[PaneL
 
 def _tell_trouble(row: RunRow, width: int) -> list[PaneLine]:
     record = row.record
-    warnings = [warning for warning in record.tell_warnings() if warning != record.state]
-    lines: list[PaneLine] = [(Cell("! " + ", ".join(warnings), "warn"),)] if warnings else []
+    lines: list[PaneLine] = []
+    for text in record.tell_warnings():
+        if text != record.state:
+            lines += [(Cell(part, "warn"),) for part in textwrap.wrap(f"! {text}", width, subsequent_indent="  ")]
+    lines += [(Cell(text, "dim"),) for text in record.tell_minor_warnings()]
     if record.state == "stale":
         lines.append((Cell("its process is gone; R goes on", "bad"),))
     if record.run.error and record.state in ("failed", "stopped"):

@@ -40,7 +40,8 @@ class ArmRow:
         title: What it is called in its study.
         states: Of all its runs, also of those that are not started yet.
         runs: Those that the filter leaves, also while it is folded.
-        means: Of the fields that have one, over ``runs``.
+        n_begun: How many it has with those that the filter hides.
+        means: Of the fields that have one, over all that it has.
         fraction_done: Of the work of all its runs, in [0, 1].
         error: Why a run could not be started, where one could not.
     """
@@ -49,6 +50,7 @@ class ArmRow:
     title: str
     states: tuple[str, ...]
     runs: tuple[RunRecord, ...]
+    n_begun: int
     means: Mapping[str, float]
     fraction_done: float
     is_folded: bool
@@ -60,13 +62,18 @@ class ArmRow:
         """What tells it from all other rows."""
         return f"arm {self.study_id} {self.title}"
 
+    @property
+    def shown(self) -> str:
+        """How many of its runs the filter leaves; empty where it hides none."""
+        return f"{len(self.runs)} of {self.n_begun} shown" if len(self.runs) < self.n_begun else ""
+
 
 @dataclass(frozen=True, slots=True)
 class StudyLine:
     """A study in one line.
 
     Attributes:
-        arms: Those that the filter leaves, each as it stands below the study where that is unfolded.
+        arms: All, also those of which the filter leaves no run.
         fraction_done: Of the work of all its runs, in [0, 1].
         left_s: Time to its end, where it goes on and that can be told.
         is_selected: Whether all its runs are.
@@ -78,6 +85,18 @@ class StudyLine:
     left_s: float | None
     is_folded: bool
     is_selected: bool
+    is_filtered: bool = False
+
+    @property
+    def shown_arms(self) -> tuple[ArmRow, ...]:
+        """Those that stand below the study where it is unfolded."""
+        return tuple(arm for arm in self.arms if arm.runs) if self.is_filtered else self.arms
+
+    @property
+    def shown(self) -> str:
+        """How many of its runs the filter leaves; empty where it hides none."""
+        n_shown, n_begun = len(self.runs), sum(arm.n_begun for arm in self.arms)
+        return f"{n_shown} of {n_begun} shown" if n_shown < n_begun else ""
 
     @property
     def study_id(self) -> str:
@@ -97,12 +116,18 @@ class StudyLine:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run, with how it stands in the list; ``depth``: of how many heads it is below."""
+    """A run, with how it stands in the list.
+
+    Attributes:
+        depth: Of how many heads it is below.
+        label: What tells it from the others below its head; empty: its name.
+    """
 
     record: RunRecord
     is_selected: bool
     left_s: float | None
     depth: int = 0
+    label: str = ""
 
     @property
     def key(self) -> str:
@@ -138,10 +163,10 @@ class Arrangement:
     is_filtered: bool = False
     is_folded: Callable[[str], bool] = lambda key: True
 
-    def build_row(self, record: RunRecord, depth: int) -> RunRow:
+    def build_row(self, record: RunRecord, depth: int, *, label: str = "") -> RunRow:
         """The row of a run."""
         run_id = record.run.run_id
-        return RunRow(record, run_id in self.selected, self.left_s.get(run_id), depth)
+        return RunRow(record, run_id in self.selected, self.left_s.get(run_id), depth, label)
 
     def is_all_selected(self, records: Sequence[RunRecord]) -> bool:
         """Whether there are runs and each is selected."""

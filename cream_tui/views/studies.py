@@ -50,14 +50,25 @@ def arrange_studies(view: Arrangement) -> list[Row]:
 def _unfold(line: StudyLine, view: Arrangement) -> list[Row]:
     """The study's row and those below it; an arm of one seed is its run."""
     rows: list[Row] = [line]
-    for arm in () if line.is_folded else line.arms:
+    for arm in () if line.is_folded else line.shown_arms:
         if len(arm.states) == 1 and arm.runs:
-            rows.append(view.build_row(arm.runs[0], 1))
+            rows.append(view.build_row(arm.runs[0], 1, label=_shorten(arm.runs[0], line.study)))
             continue
         rows.append(arm)
         if not arm.is_folded:
-            rows += [view.build_row(record, 2) for record in arm.runs]
+            rows += [view.build_row(record, 2, label=_tell_seed(record)) for record in arm.runs]
     return rows
+
+
+def _shorten(record: RunRecord, study: StudyRecord) -> str:
+    """A run's name without that of its study."""
+    return record.run.name.removeprefix(f"{study.study.name}-")
+
+
+def _tell_seed(record: RunRecord) -> str:
+    """The end of a run's name that tells it from the others of its arm; empty where it has none such."""
+    seed = f"s{record.run.seed}"
+    return seed if record.run.name.endswith(f"-{seed}") else ""
 
 
 def _build_line(study: StudyRecord, members: Sequence[RunRecord], view: Arrangement) -> StudyLine:
@@ -66,8 +77,6 @@ def _build_line(study: StudyRecord, members: Sequence[RunRecord], view: Arrangem
     for member in zip(study.arms, study.states, strict=True):
         by_title.setdefault(member[0].arm, []).append(member)
     arms = [_build_arm(own, places, members, view) for own in by_title.values()]
-    if view.is_filtered:
-        arms = [arm for arm in arms if arm.runs]
     if not view.has_own_order:
         arms = _sort_arms(arms, places, view)
     return StudyLine(
@@ -77,6 +86,7 @@ def _build_line(study: StudyRecord, members: Sequence[RunRecord], view: Arrangem
         estimate_study_left(study, view.runs, view.left_s),
         view.is_folded(key_study(study.study.study_id)),
         view.is_all_selected(members),
+        view.is_filtered,
     )
 
 
@@ -87,12 +97,14 @@ def _build_arm(
     found = [places[run_id] for run_id in run_ids if run_id in places]
     runs = tuple(members[place] for place in (found if view.has_own_order else sorted(found)))
     first = own[0][0]
+    begun = [view.runs[run_id] for run_id in run_ids if run_id in view.runs]
     row = ArmRow(
         first.study_id,
         first.arm,
         tuple(state for _, state in own),
         runs,
-        compute_means(runs),
+        len(begun),
+        compute_means(begun),
         sum(_list_fractions(run_ids, view.runs)) / len(own),
         is_folded=True,
         is_selected=view.is_all_selected(runs),

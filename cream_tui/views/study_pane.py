@@ -41,6 +41,7 @@ def build_study_pane(row: StudyLine, width: int, height: int) -> list[PaneLine]:
     if study.state == "stale":
         lines.append((Cell("its process is gone; R goes on", "bad"),))
     lines += _tell_error(study.study.error, width)
+    lines += _tell_hidden(row)
     lines += [(), (Cell("arm, runs done, mean accuracy in %", "dim"),)]
     room = max(6, width - 15)
     for arm in row.arms[: max(1, height - len(lines) - _MOST_ERROR_LINES)]:
@@ -48,7 +49,7 @@ def build_study_pane(row: StudyLine, width: int, height: int) -> list[PaneLine]:
         done = f"{arm.states.count('done')}/{len(arm.states)}"
         name = cut_middle(make_visible(arm.title), room)
         accuracy = format_percent(arm.means.get("accuracy"))
-        style = "bad" if is_bad else ""
+        style = "bad" if is_bad else "dim" if row.is_filtered and not arm.runs else ""
         lines.append((Cell(name.ljust(room), style), Cell(f"{done:>7}", "dim"), Cell(f"{accuracy:>7}")))
     for names, error in tell_failures(study.arms):
         lines += [(), (Cell(cut(make_visible(names), width), "bad"),), *_tell_error(error, width)]
@@ -59,7 +60,8 @@ def build_arm_pane(row: ArmRow, width: int, height: int) -> list[PaneLine]:
     """The arm's means, and each of its runs with its accuracy."""
     state = find_arm_state(row.states)
     lines = [_tell_state(state, row.fraction_done), (Cell(tell_counts(row.states)),), *_tell_error(row.error, width)]
-    lines += [(), (Cell(f"means over {len(row.runs)} of {len(row.states)} seeds", "dim"),)]
+    lines += _tell_hidden(row)
+    lines += [(), (Cell(f"means over {row.n_begun} of {len(row.states)} seeds", "dim"),)]
     lines += [
         (Cell(name.ljust(_TITLE_WIDTH + 3), "dim"), Cell(_FORMATS.get(name, format_signed)(value)))
         for name, value in row.means.items()
@@ -75,7 +77,8 @@ def build_head_summary(row: StudyLine | ArmRow) -> PaneLine:
     """A study or an arm in one line, the most important first."""
     if isinstance(row, ArmRow):
         accuracy = format_percent(row.means.get("accuracy"))
-        words = f"{tell_counts(row.states)}  mean accuracy {accuracy} %"
+        shown = f" of all, {row.shown}" if row.shown else ""
+        words = f"{tell_counts(row.states)}  mean accuracy {accuracy} %{shown}"
         return (Cell(make_visible(row.title), "bold"), Cell(f"  {words}"), Cell("  enter unfolds or folds", "dim"))
     study = row.study
     cells = [Cell(make_visible(study.study.name), "bold")]
@@ -87,6 +90,11 @@ def build_head_summary(row: StudyLine | ArmRow) -> PaneLine:
 def _tell_state(state: str, fraction: float) -> PaneLine:
     cells = [Cell(f"{RUN_MARKS.get(state, '·')} {state}", STATE_STYLES.get(state, ""))]
     return (*cells, *([Cell(f"  {int(100 * fraction)} %")] if state != "done" else []))
+
+
+def _tell_hidden(row: StudyLine | ArmRow) -> list[PaneLine]:
+    """How many runs the filter leaves; numbers are of all."""
+    return [(Cell(f"filter: {row.shown}; means of all", "dim"),)] if row.shown else []
 
 
 def _tell_error(error: str | None, width: int) -> list[PaneLine]:

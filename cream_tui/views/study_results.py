@@ -6,6 +6,7 @@ Pure: a comparison in, lines, cells and curves out; no store, no Textual. Number
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -25,11 +26,14 @@ from cream_tui.comparison.wording import (
     list_table_notes,
     list_test_cells,
 )
+from cream_tui.health.verdict import Verdict
+from cream_tui.output import measure as measure_width
 from cream_tui.readers.study_reader import StudyResults
 from cream_tui.text import make_visible
 from cream_tui.units import MISSING, format_percent, format_quantity
 from cream_tui.views.columns import Cell, Column, RowCells
 
+_TITLE_WIDTH = 26
 _MODEL_WIDTH = 6  # 73.5 with its arrow and star
 Span: TypeAlias = tuple[str, str]
 _Estimates: TypeAlias = dict[str, Estimate]  # by model
@@ -71,10 +75,11 @@ class ArmLine:
     """An arm and one measure of its models.
 
     Attributes:
-        place: In the order of the study; the baseline is first.
+        place: In the order of the study; the baseline is first, arms that have not begun are last.
+        n_seeds: Runs that have begun.
         estimates, changes: By model; what all arms share stands at each of them.
         test: Against the baseline; None for itself.
-        n_warned: How many diagnostics warn in one of its runs at least.
+        verdicts: On the health of its runs.
     """
 
     title: str
@@ -83,7 +88,7 @@ class ArmLine:
     estimates: Mapping[str, Estimate]
     changes: Mapping[str, Change]
     test: Comparison | None
-    n_warned: int
+    verdicts: Sequence[Verdict] = ()
     is_selected: bool = False
 
     @property
@@ -122,7 +127,7 @@ def list_measures(table: StudyTable) -> list[Measure]:
 def build_lines(
     results: StudyResults, measure: Measure, *, selected: frozenset[str] = frozenset(), is_by_value: bool = False
 ) -> list[ArmLine]:
-    """A line for each arm that has runs.
+    """A line for each arm, those that have not begun last.
 
     Args:
         selected: Titles of the arms that a person has marked.
@@ -133,11 +138,12 @@ def build_lines(
     for place, arm in enumerate(results.compared.arms):
         collect = _collect_accuracies if measure.is_accuracy else _collect_measures
         estimates, changes = collect(results, arm.title, measure.key)
-        n_warned = len(results.warned.get(arm.title, ()))
-        line = ArmLine(
-            arm.title, place, arm.n_seeds, estimates, changes, tests.get(arm.title), n_warned, arm.title in selected
-        )
-        lines.append(line)
+        test, verdicts = tests.get(arm.title), results.verdicts[arm.title]
+        is_selected = arm.title in selected
+        lines.append(ArmLine(arm.title, place, arm.n_seeds, estimates, changes, test, verdicts, is_selected))
+    begun = {line.title for line in lines}
+    for title in dict.fromkeys(part.arm for part in results.compared.missing if part.arm not in begun):
+        lines.append(ArmLine(title, len(lines), 0, {}, {}, None))
     if is_by_value:
         lines.sort(key=lambda line: (line.last is None, -line.last[1].mean if line.last is not None else 0.0))
     return lines
@@ -172,8 +178,8 @@ def _collect_measures(results: StudyResults, arm: str, name: str) -> tuple[_Esti
 
 
 def has_unlike_seeds(lines: Sequence[ArmLine]) -> bool:
-    """Whether arms have different numbers of seeds."""
-    return len({line.n_seeds for line in lines}) > 1
+    """Whether arms that have begun have different numbers of seeds."""
+    return len({line.n_seeds for line in lines if line.n_seeds}) > 1
 
 
 def list_models(lines: Sequence[ArmLine]) -> list[str]:
@@ -181,31 +187,38 @@ def list_models(lines: Sequence[ArmLine]) -> list[str]:
     return sort_models({name for line in lines for name in line.estimates})
 
 
-def build_columns(models: Sequence[str], *, has_seeds: bool) -> list[Column]:
-    """Arm, models, the newest interval, the test; where the room is short details go first, then the earlier models.
+def build_columns(lines: Sequence[ArmLine], models: Sequence[str], *, has_seeds: bool) -> list[Column]:
+    """Arm, models, the newest interval, the test, health; where the room is short details and earlier models go.
 
     Args:
         has_seeds: Whether each arm tells how many seeds it has.
     """
+    width = min(_TITLE_WIDTH, max((measure_width(make_visible(line.title)) for line in lines), default=0))
     named = [Column("", name, _MODEL_WIDTH, "right", rank=20 if name == "M0" else 0) for name in models]
     for k, column in enumerate(named[:-2]):
         if column.rank == 0:  # the first models say least of where an arm ends
             named[k] = Column("", column.title, _MODEL_WIDTH, "right", rank=len(named) - k)
     return [
         Column("", "", 1),
-        Column("", "arm", 15, most=26, is_cut_in_middle=True),
+        Column("", "arm", 12, most=width, is_cut_in_middle=True, wish=width),
         *([Column("", "seeds", 5, "right", rank=23)] if has_seeds else []),
         *named,
-        Column("", "95 %", 11, "right", rank=21),
+        Column("", "95 %", 11, "right", rank=25),
         Column("", "Δ acc", 6, "right"),
-        Column("", "95 %", 14, "right", rank=22),
+        Column("", "95 %", 14, "right", rank=21),
         Column("", "p", 7, "right", rank=24),
-        Column("", "warn", 4, "right", rank=25),
+        Column("", "fell", 6, "right", rank=max(1, len(models) - 2)),
+        Column("", "early", 5, "right", rank=22),
     ]
 
 
 def build_cells(line: ArmLine, measure: Measure, models: Sequence[str], *, has_seeds: bool) -> RowCells:
     """The cells of a line."""
+    if not line.n_seeds:
+        seeds = [Cell(MISSING, "dim")] if has_seeds else []
+        values = [Cell(MISSING, "dim") for _ in models]
+        others = [Cell(MISSING if k == 1 else "", "dim") for k in range(6)]
+        return RowCells((Cell(" "), Cell(make_visible(line.title), "dim"), *seeds, *values, *others))
     test = line.test
     if line.place == 0:
         difference = [Cell("base", "dim"), Cell(""), Cell("")]
@@ -227,9 +240,21 @@ def build_cells(line: ArmLine, measure: Measure, models: Sequence[str], *, has_s
             *(_build_value(line, measure, name) for name in models),
             Cell(measure.write_interval(line.last[1]) if line.last is not None else "", "dim"),
             *difference,
-            Cell(str(line.n_warned) if line.n_warned else "", "warn"),
+            Cell(_count_falls(line.verdicts), "bad"),
+            Cell(_count_warned(line.verdicts), "warn"),
         )
     )
+
+
+def _count_falls(verdicts: Sequence[Verdict]) -> str:
+    """In how many runs accuracy fell, and the first model at which it did in one of them."""
+    models = sort_models({verdict.fell_at for verdict in verdicts if verdict.fell_at is not None})
+    return f"{sum(verdict.has_fallen for verdict in verdicts)} {models[0]}" if models else ""
+
+
+def _count_warned(verdicts: Sequence[Verdict]) -> str:
+    n_warned = sum(verdict.is_warned for verdict in verdicts)
+    return str(n_warned) if n_warned else ""
 
 
 def _build_value(line: ArmLine, measure: Measure, name: str) -> Cell:
@@ -276,6 +301,8 @@ def describe_line(line: ArmLine, measure: Measure) -> str:
 
 def explain(results: StudyResults, line: ArmLine) -> list[Span]:
     """What the data say of an arm and what warns in it, of the baseline what they say of all; a style for each text."""
+    if not line.n_seeds:
+        return [(make_visible(line.title), "bold"), ("\nNone of its runs has begun.", "dim")]
     comparison = results.comparison
     told = tell_arms([line.test]) if line.test is not None else []
     told += tell_models([found for found in comparison.model_tests if found.first == line.title])
@@ -284,16 +311,30 @@ def explain(results: StudyResults, line: ArmLine) -> list[Span]:
         if len(results.compared.arms) > 1:
             told.insert(0, "The other arms are compared with this one.")
     spans = [(make_visible(line.title), "bold"), *_list_paragraphs(told)]
-    warned = results.warned.get(line.title, {})
-    if warned:
-        words = ", ".join(f"{title} ({n})" for title, n in warned.items())
-        spans.append((f"\nWarns, in how many of {format_quantity(line.n_seeds, 'run')}: {words}.", "warn"))
+    spans += _explain_health(line, results.warned.get(line.title, {}))
     notes: list[str] = []
     if line.place == 0:
         lacking = results.compared.lacking_baseline
         notes = tell_missing(results.compared.missing, lacking_baseline=lacking, first=line.title)
         notes += list_table_notes(comparison.table)
     return spans + [(f"\n{make_visible(note)}", "dim") for note in notes]
+
+
+def _explain_health(line: ArmLine, others: Mapping[str, int]) -> list[Span]:
+    """In how many runs accuracy fell, the early warning fires and other diagnostics warn."""
+    spans, n_runs = [], format_quantity(line.n_seeds, "run")
+    counts = Counter(verdict.fell_at for verdict in line.verdicts if verdict.fell_at is not None)
+    if counts:
+        first = ", ".join(f"{name} ({counts[name]})" for name in sort_models(counts))
+        fell = f"{counts.total()} of {n_runs}, first at {first}"
+        words = f"Accuracy fell significantly (below M1 or the model before) in {fell}."
+        spans.append((f"\n{words}", "bad"))
+    if n_warned := _count_warned(line.verdicts):
+        spans.append((f"\nThe early warning fires at the newest model of {n_warned} of {n_runs}.", "warn"))
+    if others:
+        words = ", ".join(f"{title} ({n})" for title, n in others.items())
+        spans.append((f"\nWhat else warns, in how many of {n_runs}: {words}.", "dim"))
+    return spans
 
 
 def _list_paragraphs(sentences: Sequence[str]) -> list[Span]:

@@ -1,4 +1,4 @@
-"""From pydantic's list of problems to one ConfigError that a person can act on."""
+"""From pydantic's list of problems to one ConfigError that a person can act on: a line for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from engine.errors import ConfigError, find_nearest
+from engine.errors import ConfigError, find_nearest, join_errors
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
@@ -39,23 +39,23 @@ NameSource = Callable[[tuple[str, ...]], str]
 
 
 def explain(error: ValidationError, root: type[BaseModel], name_source: NameSource) -> ConfigError:
-    """Return one ConfigError for the first problem, an unknown key before all others.
+    """Return one ConfigError for all problems, unknown keys before all others.
 
     `name_source` tells which file or option set a key.
     """
     problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
-    first = problems[0]
-    keys = [str(part) for part in first["loc"] if not str(part).startswith("<")]  # which form of a setting it is
-    value = first["input"]
-    context: dict[str, Any] = first.get("ctx", {})
+    return join_errors(_explain_one(problem, root, name_source) for problem in problems)
+
+
+def _explain_one(problem: ErrorDetails, root: type[BaseModel], name_source: NameSource) -> ConfigError:
+    keys = [str(part) for part in problem["loc"] if not str(part).startswith("<")]  # which form of a setting it is
+    value = problem["input"]
+    context: dict[str, Any] = problem.get("ctx", {})
     if "key" in context:
         keys += context["key"].split(".")
         value = context["value"]
-    message, hint = _describe(first, value, keys, root)
-    if len(problems) > 1:
-        message += f" (and {len(problems) - 1} more)"
-    key = ".".join(keys)
-    return ConfigError(f"{name_source(tuple(keys))}: {message}", hint=hint, key=key, value=value)
+    message, hint = _describe(problem, value, keys, root)
+    return ConfigError(f"{name_source(tuple(keys))}: {message}", hint=hint, key=".".join(keys), value=value)
 
 
 def _describe(
@@ -81,6 +81,8 @@ def _describe(
 
 
 def _guess_remedy(kind: str, value: object, context: dict[str, Any]) -> str | None:
+    if kind == "tuple_type" and isinstance(value, str | int):
+        return f"Write [{value}]."
     if not isinstance(value, str):
         if kind == "int_type" and isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
             return f"Write {int(value)}."

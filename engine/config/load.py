@@ -22,9 +22,9 @@ from engine.config.explain import NameSource, explain
 from engine.config.merge import expand_short_form, list_leaves, merge, parse_overrides, resolve_paths
 from engine.config.method import MethodConfig
 from engine.config.run import RunConfig
-from engine.config.shipped import list_shipped, list_shipped_methods, list_shipped_runs
+from engine.config.shipped import find_file, list_shipped, list_shipped_methods, list_shipped_runs, show_name
 from engine.config.yaml_loader import load_mapping
-from engine.errors import ConfigError, find_nearest
+from engine.errors import ConfigError, find_nearest, join_errors
 
 __all__ = [
     "Patch",
@@ -59,37 +59,22 @@ class Patch:
     folder: Path
 
 
-def find_config(name_or_path: str) -> Path:
+def find_config(name_or_path: str, folder: Path = Path()) -> Path:
     """Return the file of a run configuration: a path, or a shipped name.
+
+    Args:
+        folder: What a relative path means.
 
     Raises:
         ConfigError: there is neither; the message lists the shipped names.
     """
-    return _find_config(name_or_path, Path())
-
-
-def _find_config(name_or_path: str, folder: Path) -> Path:
-    shipped = list_shipped("runs")
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    shown = _show_name(name_or_path)
     try:
-        path = folder / Path(name_or_path).expanduser()
-        if name_or_path.strip() and path.is_file():
-            return path
-        is_folder = bool(name_or_path.strip()) and path.is_dir()
-    except (OSError, ValueError, RuntimeError):
-        is_folder = False
-    if name_or_path in list_shipped("sweeps"):
-        raise ConfigError(
-            f"{shown} is a study, not a run", hint=f"cream-tui sweep {name_or_path} runs it.", value=name_or_path
-        )
-    nearest = find_nearest(Path(name_or_path).stem, shipped)
-    guess = f" Did you mean {nearest}?" if nearest else ""
+        return find_file(name_or_path, "runs", folder)
+    except ConfigError:
+        if name_or_path not in list_shipped("sweeps"):
+            raise
     raise ConfigError(
-        f"{shown} is a folder, not a configuration file" if is_folder else f"no configuration {shown}",
-        hint=f"Name a YAML file, or one of the shipped: {', '.join(shipped)}.{guess}",
-        value=name_or_path,
+        f"{name_or_path} is a study, not a run", hint=f"cream-tui sweep {name_or_path} runs it.", value=name_or_path
     )
 
 
@@ -114,18 +99,21 @@ def load_run_config(
     return _build(raw, str(path), overrides, {"method": method, "seed": seed, "name": name})
 
 
-def load_patched_configs(name_or_path: str, folder: Path, patches: Sequence[Sequence[Patch]]) -> list[RunConfig]:
-    """Return a configuration of one file or shipped name for each list of patches, of which later ones win.
-
-    Args:
-        folder: what a relative path to the file means.
+def load_patched_configs(path: Path, patches: Sequence[Sequence[Patch]]) -> list[RunConfig]:
+    """Return a configuration of one file for each list of patches, of which later ones win.
 
     Raises:
-        ConfigError: as ``load_run_config``; it names the patch that holds the wrong key.
+        ConfigError: as ``load_run_config``, of all of them; it names the patch that holds the wrong key.
     """
-    path = _find_config(name_or_path, folder)
-    raw = _load_file(path)
-    return [_build_patched(raw, str(path), given) for given in patches]
+    raw, configs, errors = _load_file(path), [], []
+    for given in patches:
+        try:
+            configs.append(_build_patched(raw, str(path), given))
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise join_errors(errors)
+    return configs
 
 
 def apply_overrides(
@@ -221,11 +209,6 @@ def check_files(config: RunConfig) -> None:
         raise ConfigError(f"model.path: {path} is no folder", key="model.path", value=path)
 
 
-def _show_name(name: str) -> str:
-    name = name if len(name) <= 200 else name[:197] + "..."
-    return name if name.isprintable() and name.strip() else ascii(name)
-
-
 def _load_file(path: Path, *, is_parent: bool = False) -> dict[str, Any]:
     raw = load_mapping(path)
     if raw.keys() >= _STUDY_PARTS:
@@ -239,7 +222,7 @@ def _load_file(path: Path, *, is_parent: bool = False) -> dict[str, Any]:
     if not isinstance(parent, str):
         raise ConfigError(f"{path}: extends takes one shipped name or path", key="extends", value=parent)
     try:
-        found = _find_config(parent, path.absolute().parent)
+        found = find_config(parent, path.absolute().parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: extends: {error.message}", hint=error.hint, key="extends", value=parent) from None
     merged: dict[str, Any] = merge(_load_file(found, is_parent=True), raw)
@@ -286,7 +269,7 @@ def _expand_method(given: dict[str, Any], name_source: NameSource) -> dict[str, 
         return given
     nearest = find_nearest(name, shipped)
     raise ConfigError(
-        f"{name_source(('method', 'name'))}: unknown method {_show_name(name)}"
+        f"{name_source(('method', 'name'))}: unknown method {show_name(name)}"
         + (f"; did you mean {nearest}?" if nearest else ""),
         hint=f"Methods: {', '.join(shipped)}",
         key="method",

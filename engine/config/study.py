@@ -10,21 +10,23 @@ import itertools
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from engine.config.explain import explain
-from engine.config.load import Patch, compute_config_digest, load_patched_configs
+from engine.config.load import Patch, compute_config_digest, find_config, load_patched_configs
 from engine.config.merge import merge, parse_overrides
 from engine.config.run import MAX_SEED, RunConfig, check_name
 from engine.config.section import PlainText, Section, refuse
-from engine.config.shipped import list_shipped
+from engine.config.shipped import find_file
 from engine.config.yaml_loader import load_mapping
-from engine.errors import ConfigError, find_nearest
+from engine.errors import ConfigError, find_nearest, join_errors
 from engine.keys import compute_key
 
 MAX_RUNS = 2000
@@ -33,6 +35,8 @@ _MAX_RUN_NAME = 80
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SEEDS = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 _OWN_KEYS = {"seed": "seeds", "method": "methods", "method.name": "methods", "name": "name"}
+# By the part of the file that it replaces, an option and an example of its value.
+_OPTIONS = {"seeds": ("--seeds", "0-4"), "name": ("--name", "NAME"), "config": ("--config", "CONFIG")}
 # Last words of a dotted key that say little alone.
 _VAGUE_WORDS = {"kind", "value", "n", "name", "path"}
 
@@ -44,16 +48,24 @@ class ArmMethod(Section):
     set: Annotated[dict[str, Any], Field(description="settings of its runs", default_factory=dict)]
 
 
-def _expand_methods(value: Any) -> Any:
-    return (
-        [{"name": entry} if isinstance(entry, str) else entry for entry in value] if isinstance(value, list) else value
-    )
+def _expand_method(value: Any) -> Any:
+    """Return the mapping that a method's name stands for, a mapping unchanged."""
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, dict):
+        reason = "is neither a method's name nor a mapping with name and set"
+        raise PydanticCustomError("refused", "{reason}", {"reason": reason, "hint": "For example: methods: [srlm]"})
+    return value
 
 
 def _expand_seeds(value: Any) -> Any:
-    """Return the list that ``{from: 0, count: 5}`` stands for, anything else unchanged."""
-    if not isinstance(value, dict):
+    """Return the list that ``{from: 0, count: 5}`` stands for, a list unchanged."""
+    if isinstance(value, list):
         return value
+    if not isinstance(value, dict):
+        raise PydanticCustomError(
+            "refused", "{reason}", {"reason": "is neither a list nor a mapping with from and count"}
+        )
     unknown = next((key for key in value if key not in ("from", "count")), None)
     first, count = value.get("from", 0), value.get("count")
     if unknown is not None:
@@ -75,8 +87,7 @@ class StudyConfig(Section):
     ]
     config: Annotated[PlainText, Field(description="the run that all start from: a shipped name or a file")]
     methods: Annotated[
-        tuple[ArmMethod, ...],
-        BeforeValidator(_expand_methods),
+        tuple[Annotated[ArmMethod, BeforeValidator(_expand_method)], ...],
         Field(strict=False, description="names of methods, or mappings: name, and in set what differs"),
     ]
     seeds: Annotated[
@@ -121,9 +132,11 @@ class Study:
     """A checked study; its arms in the order in which they are started.
 
     Attributes:
-        config: The file, with what was changed at the command line.
+        source: The path of its file, for messages.
+        config: The file's content, with what was changed at the command line.
     """
 
+    source: str
     config: StudyConfig
     arms: tuple[PlannedArm, ...]
 
@@ -138,24 +151,7 @@ def find_study_file(name_or_path: str) -> Path:
     Raises:
         ConfigError: there is neither; the message lists the shipped names.
     """
-    shipped = list_shipped("sweeps")
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    try:
-        path = Path(name_or_path).expanduser()
-        if name_or_path.strip() and path.is_file():
-            return path
-        is_folder = bool(name_or_path.strip()) and path.is_dir()
-    except (OSError, ValueError, RuntimeError):
-        is_folder = False
-    nearest = find_nearest(Path(name_or_path).stem, shipped)
-    guess = f" Did you mean {nearest}?" if nearest else ""
-    shown = name_or_path if name_or_path.isprintable() and name_or_path.strip() else ascii(name_or_path)
-    raise ConfigError(
-        f"{shown} is a folder, not a study file" if is_folder else f"no study {shown}",
-        hint=f"Name a YAML file, or one of the shipped: {', '.join(shipped)}.{guess}",
-        value=name_or_path,
-    )
+    return find_file(name_or_path, "sweeps")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -202,19 +198,38 @@ def load_study(
         seeds: instead of those of the file.
 
     Raises:
-        ConfigError: a key, method or setting is unknown or not allowed, nothing would run, or something twice.
+        ConfigError: a key, method or setting is unknown or not allowed, nothing would run, or something twice; all
+            that is found is told.
     """
     path = find_study_file(name_or_path)
     given = parse_overrides(overrides)
     raw = _rename(load_mapping(path), config, name)
-    study = _validate(raw if seeds is None else {**raw, "seeds": list(seeds)}, path, is_named=name is not None)
+    problems = _Problems(str(path))
+    study = _validate(raw if seeds is None else {**raw, "seeds": list(seeds)}, problems, is_named=name is not None)
     # A configuration that was named at the command line means a file of the current folder.
     folder = path.absolute().parent if config is None else Path.cwd()
-    try:
-        arms = _build_arms(study, str(path), folder, given)
-    except _Refused as problem:
-        raise ConfigError(f"{path}: {problem}", hint=problem.hint, key=problem.key) from None
-    return Study(study.model_copy(update={"set": {**study.set, **dict(_walk(given))}}), arms)
+    base = _find_base(study, folder, problems, is_option=config is not None)
+    arms = _build_arms(study, base, folder, given, problems)
+    problems.refuse()
+    return Study(str(path), study.model_copy(update={"set": {**study.set, **dict(_walk(given))}}), arms)
+
+
+class _Problems:
+    """What is wrong with a study, collected, so that all of it is told at once."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.found: list[ConfigError] = []
+
+    def add(self, message: str, key: str, hint: str | None = None) -> None:
+        """Note what is wrong with the file, or with an option, which the message then begins with."""
+        place = "" if message.startswith("--") else f"{self.source}: "
+        self.found.append(ConfigError(f"{place}{message}", hint=hint, key=key))
+
+    def refuse(self) -> None:
+        """Raise what was found, if anything was."""
+        if self.found:
+            raise join_errors(self.found)
 
 
 def _rename(raw: dict[str, Any], config: str | None, name: str | None) -> dict[str, Any]:
@@ -224,21 +239,29 @@ def _rename(raw: dict[str, Any], config: str | None, name: str | None) -> dict[s
     return raw if name is None else {**raw, "name": name}
 
 
-def _validate(raw: dict[str, Any], path: Path, *, is_named: bool) -> StudyConfig:
+def _validate(raw: dict[str, Any], problems: _Problems, *, is_named: bool) -> StudyConfig:
+    """Return the checked file; where parts of it are wrong, what is left without them and the baseline."""
     try:
         return StudyConfig.model_validate(raw)
     except ValidationError as error:
-        is_option = is_named and error.errors()[0]["loc"][:1] == ("name",)
-        raise explain(error, StudyConfig, lambda keys: "--name" if is_option else str(path)) from None
+
+        def name_source(keys: tuple[str, ...]) -> str:
+            return "--name" if is_named and keys == ("name",) else problems.source
+
+        problems.found.append(explain(error, StudyConfig, name_source))
+        wrong = {"baseline", *(problem["loc"][0] for problem in error.errors())}
+    try:
+        return StudyConfig.model_validate({key: value for key, value in raw.items() if key not in wrong})
+    except ValidationError:
+        raise join_errors(problems.found) from None
 
 
-class _Refused(Exception):
-    """What is wrong with a study, without its file."""
-
-    def __init__(self, message: str, key: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.key = key
-        self.hint = hint
+def _find_base(study: StudyConfig, folder: Path, problems: _Problems, *, is_option: bool) -> Path | None:
+    try:
+        return find_config(study.config, folder)
+    except ConfigError as error:
+        problems.add(f"{'--config' if is_option else 'config'}: {error.message}", "config", error.hint)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,55 +279,63 @@ class _Recipe:
         return " ".join([self.method, *(f"{words[key]}={_show(value)}" for key, value in settings.items())])
 
 
-def _build_arms(config: StudyConfig, source: str, folder: Path, overrides: Mapping[str, Any]) -> tuple[PlannedArm, ...]:
-    varied, given = _flatten(config.vary, "vary"), _flatten(overrides, "--set")
-    _check_size(config, varied)
-    recipes, seeds = _list_recipes(config, varied), _check_seeds(config)
+def _build_arms(
+    config: StudyConfig, base: Path | None, folder: Path, overrides: Mapping[str, Any], problems: _Problems
+) -> tuple[PlannedArm, ...]:
+    """Return the arms, without those that something is wrong with."""
+    given, recipes = _flatten(overrides, "--set", problems), _list_recipes(config, problems)
     words = _name_keys([key for recipe in recipes for key in (*recipe.own, *recipe.varied)])
-    twice = _find_repeated([recipe.name_arm(words, given) for recipe in recipes])
-    if twice is not None:
-        raise _Refused(f"two arms are called `{twice}`", "methods", "Take one of them out.")
-    common = Patch(_nest(_flatten(config.set, "set")), source, folder)
-    titles, patches = [], []
-    for recipe in recipes:
-        title = recipe.name_arm(words, given)
+    titles = [recipe.name_arm(words, given) for recipe in recipes]
+    if (twice := _find_repeated(titles)) is not None:
+        problems.add(f"two arms are called `{twice}`", "methods", "Take one of them out.")
+    _check_baseline(config.baseline, titles, problems)
+    common, seeds = _nest(_flatten(config.set, "set", problems)), _check_seeds(config, problems)
+    source, patches = problems.source, []
+    for title, recipe in zip(titles, recipes, strict=True):
         for seed in seeds:
             own = {"method": {"name": recipe.method}, "seed": seed, "name": _name_run(config.name, title, seed)}
-            settings = [Patch(_nest(part), source, folder) for part in (recipe.own, recipe.varied)]
-            titles.append(title)
-            patches.append([common, Patch(own, source, folder), *settings, Patch(overrides, "--set", Path.cwd())])
-    configs = load_patched_configs(config.config, folder, patches)
-    arms = [PlannedArm(title, made) for title, made in zip(titles, configs, strict=True)]
-    _refuse_equal_arms(arms)
-    _check_baseline(config.baseline, list(dict.fromkeys(titles)))
+            settings = (common, own, _nest(recipe.own), _nest(recipe.varied))
+            in_file = [Patch(part, source, folder) for part in settings]
+            patches.append([*in_file, Patch(_nest(given), "--set", Path.cwd())])
+    if base is None:
+        return ()
+    try:
+        configs = load_patched_configs(base, patches)
+    except ConfigError as error:
+        problems.found.append(error)
+        return ()
+    arms = [PlannedArm(title, made) for title, made in zip(_repeat(titles, len(seeds)), configs, strict=True)]
+    _refuse_equal_arms(arms, problems)
     return tuple(arms)
 
 
-def _check_baseline(baseline: str | None, titles: Sequence[str]) -> None:
-    if baseline is not None and baseline not in titles:
+def _repeat(titles: Sequence[str], n_seeds: int) -> list[str]:
+    return [title for title in titles for _ in range(n_seeds)]
+
+
+def _check_baseline(baseline: str | None, titles: Sequence[str], problems: _Problems) -> None:
+    """Nothing is said where what is wrong elsewhere may have changed the titles."""
+    if baseline is not None and baseline not in titles and not problems.found:
         nearest = find_nearest(baseline, titles)
         guess = f"; did you mean {nearest}?" if nearest else ""
-        raise _Refused(
-            f"baseline {baseline}: no arm is called so{guess}", "baseline", f"There are {', '.join(titles)}."
-        )
+        problems.add(f"baseline {baseline}: no arm is called so{guess}", "baseline", f"There are {', '.join(titles)}.")
 
 
-def _check_size(config: StudyConfig, varied: Mapping[str, Any]) -> None:
+def _check_size(config: StudyConfig, varied: Mapping[str, Sequence[Any]], problems: _Problems) -> None:
     """Refuse a matrix before it is spelled out, which may take longer than anybody waits."""
-    choices = [len(values) for values in varied.values() if isinstance(values, list) and values]
-    n_runs = math.prod([len(config.methods), len(config.seeds), *choices])
+    n_runs = math.prod([len(config.methods), len(config.seeds), *map(len, varied.values())])
     if n_runs > MAX_RUNS:
-        raise _Refused(f"makes {n_runs} runs; at most {MAX_RUNS} are one study", "vary")
+        problems.add(f"makes {n_runs} runs; at most {MAX_RUNS} are one study", "vary")
+        problems.refuse()
 
 
-def _check_seeds(config: StudyConfig) -> Sequence[int]:
-    seeds = config.seeds
-    if not seeds:
-        raise _Refused("seeds is empty: no run would start", "seeds", "For example: seeds: [0, 1]")
-    repeated = _find_repeated(seeds)
-    if repeated is not None:
-        raise _Refused(f"seeds: {repeated} stands there twice", "seeds", "The same seed again says nothing new.")
-    return seeds
+def _check_seeds(config: StudyConfig, problems: _Problems) -> Sequence[int]:
+    """Return the seeds, each once."""
+    if not config.seeds:
+        problems.add("seeds is empty: no run would start", "seeds", "For example: seeds: [0, 1]")
+    if (repeated := _find_repeated(config.seeds)) is not None:
+        problems.add(f"seeds: {repeated} stands there twice", "seeds", "The same seed again says nothing new.")
+    return list(dict.fromkeys(config.seeds))
 
 
 def _find_repeated(values: Sequence[Any]) -> Any:
@@ -312,21 +343,12 @@ def _find_repeated(values: Sequence[Any]) -> Any:
     return next((value for place, value in enumerate(values) if value in values[:place]), None)
 
 
-def _list_recipes(config: StudyConfig, varied: Mapping[str, Any]) -> list[_Recipe]:
+def _list_recipes(config: StudyConfig, problems: _Problems) -> list[_Recipe]:
     if not config.methods:
-        raise _Refused("methods is empty: no run would start", "methods", "For example: methods: [srlm, cream]")
-    for key, values in varied.items():
-        if not isinstance(values, list):
-            raise _Refused(
-                f"vary.{key} = {_show(values)}: expected a list of values",
-                f"vary.{key}",
-                f"Write [{_show(values)}], or move it to set.",
-            )
-        if not values:
-            raise _Refused(f"vary.{key} is empty: no run would start", f"vary.{key}")
-        if (repeated := _find_repeated(values)) is not None:
-            raise _Refused(f"vary.{key}: {_show(repeated)} stands there twice", f"vary.{key}")
-    own = [_flatten(method.set, f"methods ({method.name}): set") for method in config.methods]
+        problems.add("methods is empty: no run would start", "methods", "For example: methods: [srlm, cream]")
+    varied = _check_varied(_flatten(config.vary, "vary", problems), problems)
+    _check_size(config, varied, problems)
+    own = [_flatten(method.set, f"methods ({method.name}): set", problems) for method in config.methods]
     return [
         _Recipe(method.name, settings, dict(zip(varied, choice, strict=True)))
         for method, settings in zip(config.methods, own, strict=True)
@@ -334,23 +356,47 @@ def _list_recipes(config: StudyConfig, varied: Mapping[str, Any]) -> list[_Recip
     ]
 
 
-def _flatten(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return settings by dotted key; they may be written nested or dotted."""
+def _check_varied(varied: Mapping[str, Any], problems: _Problems) -> dict[str, Sequence[Any]]:
+    """Return the keys that have a list of values, with each of these once."""
+    found: dict[str, Sequence[Any]] = {}
+    for key, values in varied.items():
+        place = f"vary.{key}"
+        if not isinstance(values, list):
+            hint = f"Write [{_show(values)}], or move it to set."
+            problems.add(f"{place} = {_show(values)}: expected a list of values", place, hint)
+        elif not values:
+            problems.add(f"{place} is empty: no run would start", place)
+        else:
+            found[key] = [value for n, value in enumerate(values) if value not in values[:n]]
+            if len(found[key]) < len(values):
+                repeated = _find_repeated(values)
+                problems.add(f"{place}: {_show(repeated)} stands there twice", place)
+    return found
+
+
+def _flatten(settings: Mapping[str, Any], place: str, problems: _Problems) -> dict[str, Any]:
+    """Return settings by dotted key; they may be written nested or dotted. What is wrong is left out."""
     found: dict[str, Any] = {}
     for key, value in _walk(settings):
         if not _DOTTED.fullmatch(key):
-            raise _Refused(f"{place}: {key!a} is no key", place, "For example: training.beta")
-        owner = _find_owner(key)
-        if owner is not None:
-            raise _Refused(
-                f"{place}.{key}: a study has `{owner}` for that",
-                f"{place}.{key}",
-                f"Write it as {owner} into the study's file.",
-            )
-        if key in found:
-            raise _Refused(f"{place}: {key} stands there twice", f"{place}.{key}")
-        found[key] = value
+            problems.add(f"{place}: {key!a} is no key", place, "For example: training.beta")
+        elif (owner := _find_owner(key)) is not None:
+            hint = _name_option(owner, value) if place == "--set" else None
+            hint = hint or f"Write it as {owner} into the study's file."
+            problems.add(f"{place}.{key}: a study has `{owner}` for that", f"{place}.{key}", hint)
+        elif key in found:
+            problems.add(f"{place}: {key} stands there twice", f"{place}.{key}")
+        else:
+            found[key] = value
     return found
+
+
+def _name_option(owner: str, value: Any) -> str | None:
+    """Return how the command line says a part of the file, None where only the file does."""
+    if owner not in _OPTIONS:
+        return None
+    option, example = _OPTIONS[owner]
+    return f"Write {option} {shlex.quote(_show(value)) if isinstance(value, int | str) else example}."
 
 
 def _find_owner(key: str) -> str | None:
@@ -406,13 +452,12 @@ def _name_run(study: str, title: str, seed: int) -> str:
     return name[: _MAX_RUN_NAME - len(end)] + end
 
 
-def _refuse_equal_arms(arms: Sequence[PlannedArm]) -> None:
+def _refuse_equal_arms(arms: Sequence[PlannedArm], problems: _Problems) -> None:
+    """One pair of them is enough; arms of one title are another problem."""
     seen: dict[str, PlannedArm] = {}
     for arm in arms:
         other = seen.setdefault(compute_config_digest(arm.config), arm)
-        if other is not arm:
-            raise _Refused(
-                f"the arms `{other.title}` and `{arm.title}` are the same run with seed {arm.seed}",
-                "methods",
-                "Take one of them out, or give one other settings.",
-            )
+        if other.title != arm.title:
+            message = f"the arms `{other.title}` and `{arm.title}` are the same run with seed {arm.seed}"
+            problems.add(message, "methods", "Take one of them out, or give one other settings.")
+            return

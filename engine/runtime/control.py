@@ -38,7 +38,16 @@ from engine.runtime.provenance import describe_model, describe_origin
 from engine.runtime.reward_models import resolve_reward_models
 from engine.runtime.sampling_backend import choose_backend, resolve_backend
 
-__all__ = ["check_config", "delete_run", "fork_run", "is_alive", "resume_run", "start_run", "stop_run"]
+__all__ = [
+    "ask_run_to_stop",
+    "check_config",
+    "delete_run",
+    "fork_run",
+    "is_alive",
+    "resume_run",
+    "start_run",
+    "stop_run",
+]
 
 STOP_TIMEOUT_S = 15.0
 
@@ -128,16 +137,22 @@ def fork_run(
     return _launch(root, replace(new, parent_run_id=run.run_id, fork_at=at), plan_stages(config, lineage, base))
 
 
+def ask_run_to_stop(root: Path, run: RunRow) -> None:
+    """Ask the run's supervisor to stop, and return at once; one that comes up meanwhile finds the request."""
+    request_stop(open_store(root), run.run_id)
+    lease = _read_lease(root, run)
+    if lease is not None:
+        ask_holder_to_stop(lease)
+
+
 def stop_run(root: Path, run: RunRow) -> str:
     """Ask the supervisor to stop, wait for it, kill its process group if it does not; return the final state."""
     store = open_store(root)
     lease = _read_lease(root, run)
     if lease is None or not is_alive(lease):
-        if _reread(root, run).state in ("running", "queued"):
-            mark_run_stopped(store, run.run_id, "stopped", None)
+        mark_run_stopped(store, run.run_id, "stopped", None)
         return _reread(root, run).state
-    request_stop(store, run.run_id)
-    ask_holder_to_stop(lease)
+    ask_run_to_stop(root, run)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
         lease = _read_lease(root, run)

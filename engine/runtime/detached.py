@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from threading import Event
 
 from db.errors import LeaseLostError, StoreError
 from engine.errors import BackendError
@@ -19,6 +18,32 @@ from engine.runtime.process import HEARTBEAT_S
 
 START_TIMEOUT_S = 30.0
 POLL_S = 0.05
+
+
+class Flag:
+    """Something that has happened: a signal handler or a thread says so, others look.
+
+    Not an Event: whoever waits for that holds its lock now and then, and a handler that interrupts him would wait for
+    it for ever.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """Say that it has happened."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+        return self._is_set
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether it has happened: at once then, or in the end."""
+        deadline = time.monotonic() + timeout_s
+        while not self._is_set and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(POLL_S, left))
+        return self._is_set
 
 
 def start_detached(
@@ -57,7 +82,7 @@ def start_detached(
     raise BackendError(f"the {what} did not start within {START_TIMEOUT_S:.0f} s", hint=f"its log: {log}")
 
 
-def keep_lease(renew: Callable[[], bool], *, stop: Event, lost: Event) -> None:
+def keep_lease(renew: Callable[[], bool], *, stop: Flag, lost: Flag) -> None:
     """Renew a lease every second until it is lost; set ``stop`` or ``lost`` when the store says so.
 
     Args:

@@ -55,20 +55,23 @@ def read_slots() -> int:
 
 
 def signal_holder(lease: Lease, signal_number: int) -> bool:
-    """Send a signal to the holder's process group; False where it is gone or lives on another host."""
+    """Send a signal to the holder's process group; False where it is gone, another user's, or on another host."""
     if lease.host != socket.gethostname() or not _is_here(lease):
         return False
     try:
         os.killpg(lease.pid, signal_number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return False
     return True
 
 
 def ask_holder_to_stop(lease: Lease) -> None:
-    """Send SIGTERM to a holder on this host, the process alone: it ends its workers itself, in their order."""
+    """Send SIGTERM to a holder on this host, the process alone: it ends its workers itself, in their order.
+
+    Another user's process cannot be told so: it finds the request in its row.
+    """
     if lease.host == socket.gethostname() and _is_here(lease):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(lease.pid, signal.SIGTERM)
 
 

@@ -6,11 +6,12 @@ signals it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shlex
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from db.errors import RunNotFoundError
@@ -18,8 +19,8 @@ from db.paths import StorePaths
 from db.queries import find_run
 from db.reading import open_reader
 from db.rows import RunRow
-from db.session import open_store
-from db.studies import StudyArm, StudyRow, read_study, read_study_arms
+from db.session import Store, open_store
+from db.studies import StudyArm, StudyRow, read_study, read_study_arms, refuse_live_study
 from db.study_writes import (
     NewArm,
     create_study,
@@ -29,13 +30,12 @@ from db.study_writes import (
     revise_study,
 )
 from db.study_writes import delete_study as delete_study_row
-from db.writes import request_stop
 from engine.config.load import dump
 from engine.errors import ConfigError
-from engine.runtime.control import delete_run, stop_run
+from engine.runtime.control import ask_run_to_stop, delete_run, stop_run
 from engine.runtime.detached import POLL_S, start_detached
 from engine.runtime.process import ask_holder_to_stop, is_alive, signal_holder
-from engine.runtime.study_plan import StudyPlan, is_running
+from engine.runtime.study_plan import StudyPlan
 
 STOP_TIMEOUT_S = 60.0
 
@@ -48,6 +48,7 @@ def start_study(root: Path, plan: StudyPlan) -> StudyRow:
 
     Raises:
         ConfigError: it is running with other arms.
+        LeaseHeldError: another process has made or started it since the plan was made.
         StoreError: a run has its name; the store cannot be written.
         BackendError: its process does not start.
     """
@@ -76,35 +77,44 @@ def start_study(root: Path, plan: StudyPlan) -> StudyRow:
         for arm in plan.arms
     ]
     store = open_store(root)
-    if stored is None:
-        study_id = create_study(store, plan.study.name, config_json, jobs=plan.jobs, arms=arms)
-    else:
-        study_id = stored.study_id
-        replace_arms(store, study_id, config_json, jobs=plan.jobs, arms=arms, is_alive=is_alive)
     if plan.is_done:
+        study_id = _write_study(store, plan, arms)
         end_study(store, study_id)
     else:
-        _spawn(root, study_id)
+        with _launching(root):
+            study_id = _write_study(store, plan, arms)
+            _spawn(root, study_id)
     return _reread(root, study_id)
 
 
+def _write_study(store: Store, plan: StudyPlan, arms: Sequence[NewArm]) -> str:
+    stored, config_json = plan.stored, plan.study.config.model_dump_json()
+    if stored is None:
+        return create_study(store, plan.study.name, config_json, jobs=plan.jobs, arms=arms)
+    replace_arms(store, stored.study_id, config_json, jobs=plan.jobs, arms=arms, is_alive=is_alive)
+    return stored.study_id
+
+
 def resume_study(root: Path, study: StudyRow) -> StudyRow:
-    """Start the runner for what is left of a study as it is stored; one that is running or done stays as it is.
+    """Start the runner for what is left of a study as it is stored; one that is done stays as it is.
 
     Raises:
+        LeaseHeldError: it is running.
         BackendError: its process does not start.
     """
-    now = _reread(root, study.study_id)
-    if is_running(now) or all(arm.state == "done" for arm in _read_arms(root, study)):
-        return now
-    _spawn(root, study.study_id)
+    _refuse_running(root, study)
+    if not all(arm.state == "done" for arm in _read_arms(root, study)):
+        with _launching(root):
+            _refuse_running(root, study)
+            _spawn(root, study.study_id)
     return _reread(root, study.study_id)
 
 
 def stop_study(root: Path, study: StudyRow) -> None:
     """Stop a study's runner and its live runs; return once they have ended."""
     store = open_store(root)
-    lease = _reread(root, study.study_id).lease
+    with _launching(root):
+        lease = _reread(root, study.study_id).lease
     if lease is not None and is_alive(lease):
         request_study_stop(store, study.study_id)
         ask_holder_to_stop(lease)
@@ -115,17 +125,17 @@ def stop_study(root: Path, study: StudyRow) -> None:
         if lease is not None:
             signal_holder(lease, 9)
     stop_runs(root, _read_arms(root, study))
-    if lease is not None:
+    ended = _reread(root, study.study_id)
+    if ended.lease is not None or ended.finished_at is None:
         end_study(store, study.study_id)
 
 
 def stop_runs(root: Path, arms: Sequence[StudyArm]) -> None:
     """Stop the runs of these arms that should be going on, all at once; return once they have ended."""
-    store = open_store(root)
     runs = [find_arm_run(root, arm) for arm in arms if arm.state in ("queued", "running")]
     for run in runs:
         if run is not None:
-            request_stop(store, run.run_id)
+            ask_run_to_stop(root, run)
     for run in runs:
         if run is not None:
             stop_run(root, run)
@@ -154,6 +164,22 @@ def find_arm_run(root: Path, arm: StudyArm) -> RunRow | None:
             return find_run(reader, arm.run_id)
         except RunNotFoundError:
             return None
+
+
+@contextmanager
+def _launching(root: Path) -> Iterator[None]:
+    """Let one process of the store start or stop a study's runner at a time: whoever comes next finds it at work."""
+    folder = root / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "launch.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _refuse_running(root: Path, study: StudyRow) -> None:
+    now = _reread(root, study.study_id)
+    if now.lease is not None and is_alive(now.lease):
+        raise refuse_live_study(now.study_id, now.name, now.lease)
 
 
 def _spawn(root: Path, study_id: str) -> None:

@@ -25,10 +25,11 @@ from db.studies import (
 )
 from engine.artifacts import Base, find_base
 from engine.config.load import check_files, compute_config_digest, config_from_json, dump
+from engine.config.model import ModelConfig
 from engine.config.run import RunConfig
 from engine.config.shipped import find_configs_folder
 from engine.config.study import PlannedArm, Study
-from engine.errors import ConfigError, CreamError
+from engine.errors import ConfigError, CreamError, join_errors
 from engine.plan import StageSpec
 from engine.runtime.capacity import count_slots
 from engine.runtime.intent import check_config, plan_stages
@@ -119,9 +120,11 @@ def check_study(study: Study) -> None:
     """Make every check of ``start_run`` that needs neither computing nor the network, for each arm.
 
     Raises:
-        ConfigError, TaskError, CheckpointError: of the first arm that could not start; it names the arm.
+        ConfigError, TaskError, CheckpointError: an arm could not start; it names the file and the arm. What is wrong
+            with configurations is told of all arms.
     """
     checked: set[str] = set()
+    found: dict[str, ConfigError] = {}
     for arm in study.arms:
         content = {key: value for key, value in dump(arm.config).items() if key not in ("name", "seed")}
         text = json.dumps(content, sort_keys=True)
@@ -131,9 +134,14 @@ def check_study(study: Study) -> None:
         try:
             check_files(arm.config)
             check_config(resolve_backend(arm.config))
+        except ConfigError as error:
+            message = f"{study.source}: {arm.title}: {error.message}"
+            found.setdefault(error.message, ConfigError(message, hint=error.hint, key=error.key, value=error.value))
         except CreamError as error:
-            error.message = f"{arm.title}: {error.message}"
+            error.message = f"{study.source}: {arm.title}: {error.message}"
             raise
+    if found:
+        raise join_errors(found.values())
 
 
 def plan_study(root: Path, study: Study, *, jobs: int | None = None) -> StudyPlan:
@@ -150,7 +158,8 @@ def plan_study(root: Path, study: Study, *, jobs: int | None = None) -> StudyPla
         raise ConfigError(f"--jobs {jobs}: is no whole number above 0", key="jobs", value=jobs)
     configs = [resolve_backend(arm.config) for arm in study.arms]
     n_slots = count_slots(configs)
-    bases = [_find_base(config) for config in configs]
+    find = cache(_find_base)  # no longer than this plan: a folder may change before the next
+    bases = [find(config.model) for config in configs]
     plans = [_plan_run(config, base) for config, base in zip(configs, bases, strict=True)]
     specs = {spec.key: spec for plan in plans for spec in plan}
     stored, done, clock = _read_store(root, study, specs, bases)
@@ -193,7 +202,7 @@ def list_stage_keys(config: RunConfig) -> tuple[str, ...]:
     Raises:
         ConfigError, CheckpointError: a file or the model's folder cannot be read.
     """
-    return tuple(spec.key for spec in _plan_run(config, _find_base(config)))
+    return tuple(spec.key for spec in _plan_run(config, _find_base(config.model)))
 
 
 def is_running(study: StudyRow) -> bool:
@@ -225,13 +234,8 @@ def _plan_arm(
     )
 
 
-@cache
-def _find_cached_base(kind: str, path: str | None, revision: str | None) -> Base | None:
-    return find_base(kind, path, revision, configs_folder=find_configs_folder())
-
-
-def _find_base(config: RunConfig) -> Base | None:
-    return _find_cached_base(config.model.kind, config.model.path, config.model.revision)
+def _find_base(model: ModelConfig) -> Base | None:
+    return find_base(model.kind, model.path, model.revision, configs_folder=find_configs_folder())
 
 
 def _read_store(

@@ -13,12 +13,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from db.errors import LeaseLostError, RunNotFoundError, StoreError, StoreFullError
-from db.queries import find_run
+from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError, StoreError, StoreFullError
+from db.queries import find_run, read_lease
 from db.reading import open_reader, snapshot
 from db.rows import Lease, RunRow
 from db.run_queue import read_queue
@@ -40,13 +40,14 @@ from engine.config.run import RunConfig
 from engine.errors import CreamError, ExitCode
 from engine.runtime.capacity import count_slots, find_free_gpu, spreads_over_gpus, uses_gpu
 from engine.runtime.control import resume_run, start_run
-from engine.runtime.detached import keep_lease
+from engine.runtime.detached import START_TIMEOUT_S, Flag, keep_lease
 from engine.runtime.process import build_lease, is_alive
 from engine.runtime.sampling_backend import resolve_backend
 from engine.runtime.study_control import find_arm_run, stop_runs
 from engine.runtime.study_plan import list_stage_keys
 
 POLL_S = 0.2
+START_LIMIT_S = 2 * START_TIMEOUT_S  # who starts a run waits for half of this, and then says why it did not begin
 GONE = "its process was killed or lost; what it had written is kept"
 
 
@@ -59,9 +60,10 @@ class StudyRunner:
         self.study = study
         self.configs = configs
         self.lease = build_lease(study.study_id)
-        self.stop = threading.Event()
-        self.lost = threading.Event()
+        self.stop = Flag()
+        self.lost = Flag()
         self.begun: set[int] = set()  # positions of arms that this process has started, or found at work
+        self.starting: dict[str, float] = {}  # since when runs are queued without a process
 
     def work(self) -> None:
         """Return once each arm has had its turn, or all were stopped.
@@ -71,12 +73,12 @@ class StudyRunner:
         """
         with closing(open_reader(self.root)) as reader:
             n_slots = count_slots(self.configs.values(), asked=self.study.jobs)
+            self._link_live(reader)
             while not self.lost.is_set():
                 study = read_study(reader, self.study.study_id)
                 if study is not None and study.jobs != self.study.jobs:
                     self.study, n_slots = study, count_slots(self.configs.values(), asked=study.jobs)
-                arms, live = self._look(reader)
-                going = {arm.position for arm in arms if arm.run_id in live}
+                arms, going = self._look(reader)
                 self.begun |= going
                 if self.stop.is_set():
                     stop_runs(self.root, arms)
@@ -97,25 +99,46 @@ class StudyRunner:
             lost=self.lost,
         )
 
-    def _look(self, reader: sqlite3.Connection) -> tuple[list[StudyArm], set[str]]:
-        """Return the arms and the runs with a live process; a run of ours that has lost its own is marked as failed."""
-        arms, live = self._read(reader)
-        if self._list_dead(arms, live):
-            arms, live = self._read(reader)  # it may have ended well between the row and the look at its process
-            for arm in self._list_dead(arms, live):
-                assert arm.run_id is not None
-                mark_run_stopped(self.store, arm.run_id, "failed", GONE)
-            arms, live = self._read(reader)
-        return arms, live
+    def _link_live(self, reader: sqlite3.Connection) -> None:
+        """Take back the runs that go on although a runner was killed before it had noted them."""
+        for arm in read_study_arms(reader, self.study.study_id):
+            if arm.run_id is None:
+                with suppress(CreamError):  # told in the arm's turn
+                    run = find_unlinked_run(reader, arm, self.configs[arm.position])
+                    lease = None if run is None else read_lease(reader, run.run_id)
+                    if lease is not None and is_alive(lease):
+                        set_arm_run(self.store, self.study.study_id, arm.position, lease.run_id)
 
-    def _read(self, reader: sqlite3.Connection) -> tuple[list[StudyArm], set[str]]:
+    def _look(self, reader: sqlite3.Connection) -> tuple[list[StudyArm], set[int]]:
+        """Return the arms and the positions of those that go on; a run of ours that has lost its process has failed."""
+        arms, going, dead = self._read(reader)
+        if dead:
+            arms, going, dead = self._read(reader)  # it may have ended well between the row and the look at its process
+            for run_id in dead:
+                mark_run_stopped(self.store, run_id, "failed", GONE)
+            arms, going, _ = self._read(reader)
+        return arms, going
+
+    def _read(self, reader: sqlite3.Connection) -> tuple[list[StudyArm], set[int], list[str]]:
+        """Return the arms, the positions of those with a process, or one that is being started, and our dead runs."""
         with snapshot(reader):
-            arms, entries = read_study_arms(reader, self.study.study_id), read_queue(reader)
-        return arms, {entry.run_id for entry in entries if entry.lease is not None and is_alive(entry.lease)}
-
-    def _list_dead(self, arms: Sequence[StudyArm], live: set[str]) -> list[StudyArm]:
-        ours = [arm for arm in arms if arm.position in self.begun and arm.state in ("queued", "running")]
-        return [arm for arm in ours if arm.run_id not in live]
+            arms = read_study_arms(reader, self.study.study_id)
+            runs = {arm.run_id: arm for arm in arms if arm.run_id is not None and arm.state in ("queued", "running")}
+            leases = {run_id: read_lease(reader, run_id) for run_id in runs}
+        now = time.monotonic()
+        waiting = [run_id for run_id, arm in runs.items() if arm.state == "queued" and leases[run_id] is None]
+        self.starting = {run_id: self.starting.get(run_id, now) for run_id in waiting}
+        going: set[int] = set()
+        dead: list[str] = []
+        for run_id, arm in runs.items():
+            lease, since = leases[run_id], self.starting.get(run_id)
+            is_ours = arm.position in self.begun
+            is_starting = is_ours and since is not None and now - since < START_LIMIT_S
+            if is_starting or (lease is not None and is_alive(lease)):
+                going.add(arm.position)
+            elif is_ours:
+                dead.append(run_id)
+        return arms, going, dead
 
     def _begin_if_free(self, reader: sqlite3.Connection, arm: StudyArm, n_slots: int) -> bool:
         """Start or resume an arm's run where the machine has room for it; whether it had."""
@@ -126,7 +149,7 @@ class StudyRunner:
                 return False
             gpu = None
             if uses_gpu(config) and not spreads_over_gpus(config):
-                gpu = find_free_gpu(list_gpus(), working)
+                gpu = find_free_gpu(list_gpus(), [lease for lease in working if is_on_gpu(reader, lease.run_id)])
                 if gpu is None:
                     return False
             self.begun.add(arm.position)
@@ -137,7 +160,11 @@ class StudyRunner:
         study_id = self.study.study_id
         try:
             run = find_arm_run(self.root, arm) or find_unlinked_run(reader, arm, config)
-            run = start_run(self.root, config, gpus=gpu) if run is None else resume_run(self.root, run, gpus=gpu)
+            if run is None:
+                run = start_run(self.root, config, gpus=gpu)
+            else:
+                with suppress(LeaseHeldError):  # somebody else has just resumed it
+                    resume_run(self.root, run, gpus=gpu)
             set_arm_run(self.store, study_id, arm.position, run.run_id)
         except StoreFullError:
             raise
@@ -168,6 +195,14 @@ def _list_working(reader: sqlite3.Connection, host: str) -> list[Lease]:
     """Return the leases of the live runs of this host that do not wait for their turn."""
     leases = [entry.lease for entry in read_queue(reader) if entry.state == "running"]
     return [lease for lease in leases if lease is not None and lease.host == host and is_alive(lease)]
+
+
+def is_on_gpu(reader: sqlite3.Connection, run_id: str) -> bool:
+    """Whether a run may compute on a GPU; one whose configuration says nothing of it counts."""
+    try:
+        return uses_gpu(config_from_json(find_run(reader, run_id).config_json))
+    except CreamError:
+        return True
 
 
 @contextmanager

@@ -16,9 +16,10 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -43,7 +44,7 @@ from db.writes import (
 )
 from engine.errors import BackendError, CreamError, ExitCode, Interrupted
 from engine.plan import StageSpec, StageTask
-from engine.runtime.detached import keep_lease
+from engine.runtime.detached import Flag, keep_lease
 from engine.runtime.lineage import plan_row
 from engine.runtime.mirror import start_mirrors
 from engine.runtime.process import build_lease, is_alive, name_signal, read_slots
@@ -55,7 +56,7 @@ POLL_S = 0.05
 WAIT_S = 0.2
 TURN_S = 0.3
 STOP_GRACE_S = 5.0
-TERM_WAIT_S = 1.0
+TERM_WAIT_S = 5.0
 TERMINATED = (-signal.SIGTERM, 255)  # 255: the fork server has ended too, and cannot tell how its child did
 SHRINKS = (1, 2, 4)  # tried in turn when memory runs out
 
@@ -67,8 +68,8 @@ class Supervisor:
         self.store = store
         self.run = run
         self.lease = build_lease(run.run_id)
-        self.stop = threading.Event()
-        self.lost = threading.Event()
+        self.stop = Flag()
+        self.lost = Flag()
         self.ended = threading.Event()
 
     def work(self) -> tuple[str, ExitCode, str | None]:
@@ -153,6 +154,7 @@ class Supervisor:
 
         Raises:
             BackendError: a library cannot be imported; the server itself would swallow that.
+            Interrupted: a stop was asked for meanwhile.
         """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -163,18 +165,21 @@ class Supervisor:
         context.set_forkserver_preload([preload])
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=report_import, args=(preload, sender))
-        process.start()
-        sender.close()
+        forkserver.ensure_running()
+        starter = threading.Thread(target=_start_when_loaded, args=(process, sender), daemon=True)
+        starter.start()
         while not receiver.poll(POLL_S):
             if self.stop.is_set() or self.lost.is_set():
-                _end(process)
+                _end_loading(starter)
                 self._check_stop()
+        starter.join()
         try:
             error: str | None = receiver.recv()
-        except EOFError:
             process.join()
-            error = f"the process was killed by {name_signal(process.exitcode or 0)}; memory may have run out"
-        process.join()
+        except EOFError:
+            if self.stop.wait(TERM_WAIT_S):  # the signal that ended it may be one to the whole job
+                self._check_stop()
+            error = "the process that loads them was killed; memory may have run out"
         if error is not None:
             raise BackendError(f"the libraries cannot be loaded: {error}", hint="install the pinned versions again")
         return context
@@ -269,9 +274,7 @@ class Supervisor:
         )
         return outcome
 
-    def _collect(
-        self, process: multiprocessing.process.BaseProcess, receiver: multiprocessing.connection.Connection, log: Path
-    ) -> StageOutcome:
+    def _collect(self, process: multiprocessing.process.BaseProcess, receiver: Connection, log: Path) -> StageOutcome:
         try:
             outcome: StageOutcome | None = receiver.recv() if receiver.poll() else None
         except EOFError:
@@ -336,6 +339,21 @@ def main(root: str, run_id: str) -> int:
     if error:
         print(error, file=sys.stderr)
     return int(code)
+
+
+def _start_when_loaded(process: multiprocessing.process.BaseProcess, sender: Connection) -> None:
+    """Start a process with this end of a pipe: the fork server takes it once the libraries are loaded."""
+    with closing(sender), suppress(EOFError, ConnectionError):  # the server was ended before
+        process.start()
+
+
+def _end_loading(starter: threading.Thread) -> None:
+    """End the fork server while a thread waits for it; also one that the thread has just started in its place."""
+    while starter.is_alive():
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        starter.join(POLL_S)
 
 
 def end_fork_server() -> None:

@@ -108,6 +108,35 @@ def test_the_baseline_of_a_study_is_that_of_its_file(call: Callable, study_root:
     assert "warning: the baseline oracle has no run yet: arms are compared with srlm" in told
 
 
+def test_a_baseline_of_ones_own_is_said_to_be_exploratory_in_every_format(call: Callable, study_root: Path) -> None:
+    def read(*words: str) -> str:
+        return " ".join(call("compare", *words, "--store", str(study_root)).stdout.split())
+
+    told = "The baseline srlm was chosen after the fact, that of the study is cream: "
+    for words in ((), ("--json",), ("--format", "markdown")):
+        assert told in read("own", "--baseline", "srlm", *words)
+        assert "after the fact" not in read("own", "--baseline", "cream", *words) + read("own", *words)
+    record = json.loads(read("own", "--baseline", "srlm", "--json"))
+    assert record["sentences"][0].startswith(told) and record["notes"][0].startswith(told)
+    assert "that of the study is srlm: " in read("quick", "--baseline", "quick-cream-1")  # its first arm
+    assert "that of the study is oracle: " in read("early", "--baseline", "cream")  # which has no run yet
+    runs = [f"quick-{method}-{seed}" for method in ("cream", "srlm") for seed in SEEDS]
+    assert "after the fact" not in read(*runs, "--baseline", "srlm")
+
+
+def test_arms_are_compared_at_a_chosen_model(call: Callable, study_root: Path) -> None:
+    """At M2 all arms have 80 %; what comes later is not looked at."""
+    where = ("--store", str(study_root))
+    record = json.loads(call("compare", "quick", "--at", "M2", "--json", *where).stdout)
+    assert record["at"] == "M2" and json.loads(call("compare", "quick", "--json", *where).stdout)["at"] is None
+    (found,) = [one for one in record["comparisons"] if one["family"] == "arms"]
+    assert (found["first_model"], found["difference"]) == ("M2", 0.0)
+    assert {row["model"] for row in record["table"]} == {"M0", "M1", "M2"}
+    assert record["sentences"][0].startswith("Everything is told as if M2 were the last model: ")
+    runs = call("compare", "alone", "quick-cream-0", "--at", "M2", *where).stdout
+    assert "At M2 quick-cream-0 has 80.0 % and alone 70.0 %" in " ".join(runs.split())
+
+
 def test_show_has_a_row_for_each_arm(call: Callable, study_root: Path) -> None:
     """Means and Student's intervals over two seeds of what was recorded; the arm without a run has none."""
     where = ("--store", str(study_root))
@@ -127,6 +156,14 @@ def test_show_has_a_row_for_each_arm(call: Callable, study_root: Path) -> None:
     assert [by_arm[name]["n_done"] for name in ("srlm", "cream", "oracle")] == [2, 2, 0]
 
 
+def test_json_goes_with_a_file_of_any_name_but_of_another_format(
+    call: Callable, study_root: Path, tmp_path: Path
+) -> None:
+    for name in ("r.json", "r.txt"):
+        called = call("compare", "quick", "--json", "-o", str(tmp_path / name), "--store", str(study_root))
+        assert called.code == 0 and json.loads((tmp_path / name).read_text())["studies"] == ["quick"]
+
+
 def test_a_study_and_its_run_are_not_counted_twice(call: Callable, study_root: Path) -> None:
     record = json.loads(call("compare", "quick", "quick-cream-1", "--json", "--store", str(study_root)).stdout)
     assert len(record["runs"]) == 4
@@ -144,6 +181,10 @@ def test_answers_of_a_study_are_listed(call: Callable, study_root: Path) -> None
         (("quick", "--baseline", "cram"), "--baseline cram: no arm is called so; did you mean cream?"),
         (("quick", "--format", "latx"), "--format latx: there is no such format; did you mean latex?"),
         (("quick", "-o", "table.txt"), "-o table.txt: the table is for the terminal"),
+        (("quick", "--json", "-o", "t.md"), "-o t.md: is not JSON, which --json asks for"),
+        (("quick", "--json", "--format", "csv"), "--format csv: is not JSON, which --json asks for"),
+        (("quick", "--at", "M9"), "--at M9: no run has evaluated such a model\n  There are M1, M2, M3."),
+        (("quick", "--at", "M0"), "--at M0: no run has evaluated such a model"),
         (("empty",), "compare takes two different runs or more, or a study with two that have begun"),
         (("alone",), "compare takes two different runs or more"),
         (("quik",), "no run or study 'quik' in the store"),

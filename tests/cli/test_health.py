@@ -77,7 +77,7 @@ def test_json_holds_every_finding_and_the_early_warning(call: Callable, measured
         "threshold": "below 0.1, or half of M1's", "status": "warn", "meaning": "", "advice": "",
         "history": [{"model": "M1", "value": 0.5}, {"model": "M2", "value": 0.1}],
         "sentence": "M2: tau to the anchor is +0.10, which chance gives too (0 ± 0.40)", "filter_text": "anchor<=0",
-        "metric": ["agree", "tau_anchor"],
+        "metric": ["agree", "tau_anchor"], "warned": ["M2"],
     }  # fmt: skip
     early = found["early_warning"]
     assert (early["model"], early["origin"]) == ("M2", "fitted on the sandbox")

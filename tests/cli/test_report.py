@@ -16,7 +16,10 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from recording import DANGEROUS, Recorder
+from rich.console import Console
 
+from cream_tui import diagnostics
+from db.run_writes import release_lease
 from db.study_writes import NewArm, create_study, set_arm_error
 
 RECORDED = Path(__file__).resolve().parents[1] / "ui" / "recorded"
@@ -82,7 +85,7 @@ def text(store: Path) -> str:
     target = store.parent / "out" / "page.html"
     target.parent.mkdir()
     words = [sys.executable, "-P", "-m", "cream_tui", "report", *RUNS, "-o", str(target), "--store", str(store)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert done.stderr == f"7 runs: {target}\n"
     assert list(target.parent.iterdir()) == [target]
@@ -105,6 +108,7 @@ def test_the_page_is_whole_and_needs_nothing_else(text: str, page: Page) -> None
     assert "://" not in text and "@import" not in text
     assert set(re.findall(r"url\(([^)]?)", text)) == {"#"}
     assert "default-src 'none'" in text
+    assert re.search(r"@media print \{.*details::details-content \{ content-visibility: visible; \}", text, re.DOTALL)
     for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):  # readable on dark paper, too
         assert not re.findall(r"#[0-9a-f]{6}|<text(?![^>]*fill)", svg)
 
@@ -130,6 +134,11 @@ def test_numbers_are_those_of_the_store(store: Path, page: Page, call: Callable)
             mean = statistics.fmean(found[name]["label_accuracy"] for found in models)
             assert labels[method][name].split(" [")[0] == f"{100 * mean:.1f}"
         assert accuracy[method]["seeds"] == "3"
+
+
+def test_numbers_break_beside_their_interval_only(page: Page) -> None:
+    cells = page.find_table("Accuracy in %")["srlm"]
+    assert len(cells["M4"].split(" ")) == 2 and re.fullmatch(r"\S+ \[\S+–\u2060\S+\]\u00a0[↑↓]\*?", cells["M4"])
 
 
 def test_cost_says_what_sharing_saved(page: Page) -> None:
@@ -271,8 +280,43 @@ def test_a_study_is_told_by_its_arms_and_what_is_missing(recorder: Recorder, tmp
     assert call("report", "small", *words).code == 0
     page = Page(target.read_text(encoding="utf-8"))
     assert list(page.find_table("The arms.")) == ["cream", "srlm"]
+    first = page.texts["li"][len(page.texts["section"])]  # after the links
+    assert first.startswith("The baseline cream was chosen after the fact, that of the study is oracle: ")
     assert "Arms are compared with the first one, cream." in page.texts["p"]
     assert "This report: cream-tui report small --baseline cream -o small.html" in page.texts["p"]
+
+
+def test_a_failed_arm_has_no_verdict_but_its_failure_is_a_finding(
+    recorder: Recorder, tmp_path: Path, call: Callable
+) -> None:
+    """cream has M1 alone, which it shares with srlm, and has failed."""
+    parts = []
+    for method, last_label in (("srlm", None), ("cream", "agree t=1")):
+        run = recorder.record(f"half-{method}", method, last_label=last_label)
+        parts.append(NewArm(method, method, 0, run.name, "{}", run.run_id))
+    token = f"token-{run.run_id}"
+    release_lease(recorder.store, run.run_id, token, state="failed", exit_code=1, error="no pairs are left")
+    create_study(recorder.store, "half", "{}", jobs=1, arms=parts)
+    target = tmp_path / "half.html"
+    where = ("--store", str(recorder.store.paths.root))
+    assert call("report", "half", "-o", str(target), *where).code == 0
+    told = Page(target.read_text(encoding="utf-8")).texts["li"]
+    assert "cream against srlm: not computable, because cream failed before M2." in told
+    assert "Failed: cream after M1 (seed 0)." in told
+    record = json.loads(call("compare", "half", "--json", *where).stdout)
+    (found,) = [one for one in record["comparisons"] if one["family"] == "arms"]
+    assert (found["reason"], found["p_value_holm"]) == ("not computable, because cream failed before M2", None)
+
+
+def test_a_terminal_sees_what_is_being_done(
+    store: Path, tmp_path: Path, call: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("report", *RUNS[:2], "-o", str(tmp_path / "r.html"), "--store", str(store))
+    assert call(*words).stderr == f"2 runs: {tmp_path / 'r.html'}\n"
+    monkeypatch.setattr(diagnostics, "is_terminal", lambda: True)
+    monkeypatch.setattr(diagnostics, "build_console", lambda: Console(stderr=True, force_terminal=True, width=80))
+    seen = call(*words).stderr
+    assert 0 < seen.index("drawing 1") < seen.index(f"2 runs: {tmp_path}")
 
 
 @pytest.mark.parametrize(

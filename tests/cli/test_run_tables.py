@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from recording import Recorder
 
-from cream_tui.readers import run_tables
+from cream_tui.readers import run_examiner, run_tables
 from cream_tui.readers.run_details import read_run_detail
 from cream_tui.readers.run_tables import RunTableReader
+from cream_tui.results import ModelResult, read_results
 from db.queries import find_run, open_reader
 from db.rows import RunRow
 
@@ -54,6 +55,34 @@ def test_states_warnings_and_parents(recorder: Recorder, root: Path) -> None:
         newest, oldest = RunTableReader().read(connection).records
     assert (newest.run.name, newest.state, newest.warnings, newest.parent) == ("lost", "stale", ("stale",), "a")
     assert (oldest.state, oldest.warnings, oldest.parent) == ("done", ("small change",), None)
+
+
+def test_a_run_is_examined_once_for_as_long_as_it_stands_as_it_does(
+    recorder: Recorder, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.record("a")
+    recorder.record("b", "srlm")
+    examined: list[str] = []
+
+    def read(connection: sqlite3.Connection, run_id: str) -> list[ModelResult]:
+        examined.append(run_id)
+        return read_results(connection, run_id)
+
+    monkeypatch.setattr(run_examiner, "read_results", read)
+    reader = RunTableReader()
+    newest, oldest = find(root, "b").run_id, find(root, "a").run_id
+    with closing(open_reader(root)) as connection:
+        assert [record.verdict for record in reader.read(connection).records] == [None, None], "only where asked for"
+        assert not reader.read(connection, examine_s=0.0).is_whole and examined == []
+        table = reader.read(connection, examine_s=60.0)
+        assert table.is_whole and examined == [newest, oldest]
+        assert all(record.verdict is not None for record in table.records)
+        assert reader.read(connection, examine_s=0.0).is_whole and len(examined) == 2, "what is known costs nothing"
+        execute(root, "UPDATE run SET finished_at = finished_at + 1 WHERE name = 'a'")
+        table = reader.read(connection, examine_s=0.0)
+        assert not table.is_whole and table.records[1].verdict is not None, "what it was known for stays meanwhile"
+        reader.read(connection, examine_s=60.0)
+        assert examined == [newest, oldest, oldest]
 
 
 def test_a_queued_run_without_a_process_is_stale_after_a_while(

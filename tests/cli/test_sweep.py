@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import sqlite3
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from db.rows import NewRun, NewStage
 from db.session import open_store
 from db.studies import StudyRow, find_study
 from db.study_writes import NewArm, acquire_study_lease, create_study, end_study, set_arm_error
-from db.writes import create_run
+from db.writes import acquire_lease, create_run
 from engine.config.load import compute_config_digest, dump
 from engine.config.study import load_study
 from engine.runtime.process import build_lease, is_alive
@@ -104,9 +106,10 @@ def test_a_done_study_again_starts_nothing_within_seconds(
     """
     root = tmp_path / "store"
     study = record_done(root, study_file)
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     called = spawn("sweep", str(study_file), "--store", str(root))
-    assert time.monotonic() - began < 20
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
     assert called.returncode == 0, called.stderr
     words = " ".join(called.stdout.decode().split())
     assert "50 runs asked for 790 stages with 551 distinct keys: 0 run now, 551 reused." in words
@@ -231,7 +234,8 @@ def test_a_baseline_alone_changes_what_is_stored_and_no_run(
         (("iterations: 2", "trainng.beta: 2"), (), "unknown key trainng"),
         (("count: 10", "count: 0"), (), "seeds.count = 0 is no whole number from 1"),
         (("", ""), ("--set", "training.bta=1"), "--set: unknown key training.bta"),
-        (("", ""), ("--set", "seed=3"), "--set.seed: a study has `seeds` for that"),
+        (("", ""), ("--set", "seed=3"), "error: --set.seed: a study has `seeds` for that\n  Write --seeds 3.\n"),
+        (("iterations: 2", "data.prompts: no.jsonl"), (), "/study.yaml: srlm: data.prompts: "),
         (("", ""), ("--jobs", "0"), "--jobs 0: is no whole number above 0"),
         (("", ""), ("--config", "sandbx"), "no configuration sandbx"),
         (("srlm,", "reward-model,"), (), "reward-model: "),
@@ -253,6 +257,19 @@ def test_bad_input_is_one_message_before_anything_starts(
     assert called.stderr.count("error:") == 1
     assert called.stdout == ""
     assert not (tmp_path / "store").exists()
+
+
+def test_what_keeps_arms_from_starting_is_told_of_all(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any]
+) -> None:
+    """Two methods ask for the same file that is not there: that is one line."""
+    lost = "".join(f", {{name: {name}, set: {{data.prompts: lost.jsonl}}}}" for name in ("vote", "reversed"))
+    study_file.write_text(STUDY.replace("srlm,", "reward-model,").replace("smoothing]", f"smoothing{lost}]"))
+    called = call("sweep", str(study_file), "--dry-run", "--store", str(tmp_path / "store"))
+    told = called.stderr.splitlines()
+    assert (called.code, len(told)) == (2, 2)
+    assert told[0].startswith(f"error: {study_file}: reward-model: method.scorers: reward_model:rm needs ")
+    assert told[1].startswith(f"{study_file}: vote prompts=lost.jsonl: data.prompts: ")
 
 
 def test_a_wrong_limit_of_the_machine_is_told_before_anything_starts(
@@ -329,6 +346,87 @@ def test_a_running_study_is_said_to_run(tmp_path: Path, study_file: Path, call: 
     study_file.write_text(STUDY.replace("count: 10", "count: 2"))
     called = call("sweep", str(study_file), "--store", str(root))
     assert "5 of its runs are new, 0 are gone, 0 read other files" in called.stderr
+
+
+def lose_runner(root: Path, study: StudyRow) -> None:
+    """The study's process was killed long ago."""
+    lease = replace(build_lease(study.study_id), pid_started_at=0, heartbeat_at=0.0)
+    acquire_study_lease(open_store(root), lease, is_alive=is_alive)
+
+
+def test_a_study_whose_process_was_killed_is_told_alike_by_all(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any]
+) -> None:
+    """A run had failed, another goes on in the store although its process is gone as well."""
+    root = tmp_path / "store"
+    study_file.write_text(FEW)
+    study = record_done(root, study_file)
+    lose_runner(root, study)
+    with closing(sqlite3.connect(root / "cream.db")) as c:
+        c.execute("UPDATE run SET state = 'failed' WHERE name = 'wide-cream-s0'")
+        c.execute("UPDATE run SET state = 'running' WHERE name = 'wide-oracle-s0'")
+        c.commit()
+    at = ("--store", str(root))
+
+    def show() -> str:
+        return str(json.loads(call("show", "wide", "--json", *at).stdout)["state"])
+
+    assert show() == "stale"
+    told = call("stop", "wide", *at).stderr
+    assert "wide is failed (3/5 done, 1 failed, 1 stopped); go on with: cream-tui resume wide" in told
+    assert show() == "failed"
+    assert " failed  3/5 runs " in call("ls", *at).stdout
+    assert call("stop", "wide", *at).stderr == "wide is failed already\n"
+
+
+def test_a_study_whose_runs_came_to_their_end_without_its_process_is_done(
+    tmp_path: Path, study_file: Path, call: Callable[..., Any]
+) -> None:
+    root = tmp_path / "store"
+    study_file.write_text(FEW)
+    lose_runner(root, record_done(root, study_file))
+    at = ("--store", str(root))
+    assert json.loads(call("show", "wide", "--json", *at).stdout)["state"] == "done"
+    for verb in ("stop", "resume"):
+        assert call(verb, "wide", *at).stderr == "wide is done already\n"
+    called = call("sweep", str(study_file), *at)
+    assert (called.code, "process is gone" in called.stderr) == (0, False)
+
+
+def test_a_study_that_never_began_is_stopped_once(tmp_path: Path, study_file: Path, call: Callable[..., Any]) -> None:
+    root = tmp_path / "store"
+    study_id = create_study(open_store(root), "wide", "{}", jobs=1, arms=[NewArm("cream", "cream", 0, "w", "{}")])
+    at = ("--store", str(root))
+    assert "wide is stopped (0/1 done, 1 to go); go on with" in call("stop", study_id, *at).stderr
+    assert call("stop", "wide", *at).stderr == "wide is stopped already\n"
+
+
+def test_of_two_sweeps_at_once_one_starts_the_study(
+    tmp_path: Path, study_file: Path, spawn: Callable[..., Any], call: Callable[..., Any]
+) -> None:
+    """A run of somebody else, here of this process, has the only slot: the study computes nothing."""
+    root = tmp_path / "store"
+    store = open_store(root)
+    busy = create_run(store, NewRun("busy", "cream", 0, 1, "{}", "d", "{}", "/m", "m", "{}"), [])
+    acquire_lease(store, build_lease(busy.run_id), is_alive=is_alive)
+    study_file.write_text(FEW)
+    at = ("--store", str(root))
+
+    def sweep(_: int) -> str:
+        called = spawn("sweep", str(study_file), "--detach", *at, env={"CREAM_SLOTS": "1"})
+        assert called.returncode == 0, called.stderr
+        return str(called.stderr.decode().splitlines()[0])
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            told = list(pool.map(sweep, range(2)))
+    finally:
+        end = call("stop", "wide", *at).stderr
+    with closing(open_reader(root)) as c:
+        study_id = find_study(c, "wide").study_id
+    words = [f"wide ({study_id}) {word}; store {root}" for word in ("is running already", "started")]
+    assert sorted(told) == words
+    assert "wide is stopped (0/5 done, 5 to go)" in end
 
 
 def test_a_study_of_one_run_is_shown_not_compared(tmp_path: Path, study_file: Path, call: Callable[..., Any]) -> None:

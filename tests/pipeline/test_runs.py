@@ -174,6 +174,28 @@ def test_a_signal_to_every_process_of_a_job_stops_the_run_and_a_resume_gives_equ
     assert read_all(root, run) == read_all(*whole)
 
 
+@pytest.mark.parametrize("order", ["stop", "job"])
+def test_a_stop_while_the_libraries_load_ends_the_server_that_loads_them(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    """Here that never ends: a supervisor that waited for it would be killed, and could not write how it ended."""
+    begun = tmp_path / "begun"
+    (tmp_path / "torch.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(3600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    run = control.start_run(root, build_config())
+    wait_until(begun.exists)
+    supervisor = find_supervisor(root, run)
+    (server,) = [child for child in supervisor.children() if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    if order == "job":  # every process of it is told, this one first
+        server.terminate()
+    assert control.stop_run(root, run) == "stopped"
+    assert reread(root, run).exit_code == 3
+    assert not server.is_running()
+    wait_until(lambda: not find_processes(root))
+
+
 def test_the_batch_script_goes_on_in_the_next_job_where_the_last_one_was_stopped(
     whole: tuple[Path, RunRow], tmp_path: Path
 ) -> None:

@@ -164,6 +164,18 @@ def test_mark_run_stopped_ends_what_its_supervisor_could_not(
     assert run.finished_at is not None
 
 
+def test_mark_run_stopped_leaves_a_run_that_has_ended_meanwhile(
+    store: Store, new_run: NewRunOf, new_lease: NewLease
+) -> None:
+    run_id = create_run(store, new_run(), []).run_id
+    acquire_lease(store, new_lease(run_id), is_alive=alive)
+    release_lease(store, run_id, "t1", state="done", exit_code=0)
+    ended = look(store, run_id)
+    mark_run_stopped(store, run_id, "stopped", None)
+    assert look(store, run_id) == ended
+    assert (ended[0].state, ended[0].exit_code) == ("done", 0)
+
+
 def test_delete_run_keeps_its_stages(store: Store, new_run: NewRunOf, new_plan: NewPlan, new_lease: NewLease) -> None:
     gone = create_run(store, new_run(tags=("x",)), new_plan("x"))
     kept = create_run(store, new_run(), new_plan("x"))

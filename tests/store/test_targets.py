@@ -52,3 +52,17 @@ def test_a_place_that_is_not_there_is_named(reader: sqlite3.Connection, rest: st
 def test_a_run_that_is_not_there(reader: sqlite3.Connection) -> None:
     with pytest.raises(RunNotFoundError):
         parse_target(reader, "nobody/M1")
+
+
+@pytest.mark.parametrize("path", ["/nowhere/study.yaml", "study.yaml", "./demo-cream"])
+def test_a_path_is_no_run(reader: sqlite3.Connection, path: str) -> None:
+    with pytest.raises(UsageProblem, match=f"no such file: {path}"):
+        parse_target(reader, path)
+
+
+def test_a_file_is_started_not_opened(reader: sqlite3.Connection, tmp_path: Path) -> None:
+    file = tmp_path / "my study.yaml"
+    file.touch()
+    with pytest.raises(UsageProblem, match="is a file") as caught:
+        parse_target(reader, str(file))
+    assert f"cream-tui sweep '{file}'" in (caught.value.hint or "")

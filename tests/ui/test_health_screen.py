@@ -275,7 +275,7 @@ async def test_the_list_follows_a_run_that_goes_on_and_its_cursor_stays(
         await wait_for_watcher(pilot, lambda: bool(looks))
         assert "● running" in read_screen(app) and "! drift" not in read_screen(app)
         live.finish_pairs(99.0)
-        await wait_for_watcher(pilot, lambda: "! drift of the length" in read_screen(app))
+        await wait_for_watcher(pilot, lambda: "! drift of the length" in read_screen(app) and bool(app.alerts))
         assert "length_drift" in {row.key for row in screen.table._rows if row.status == "warn"}
         assert screen.table.cursor_key == "truncated"
         assert app.n_new_alerts == 1 and GREW not in read_toasts(app)

@@ -8,13 +8,12 @@ import sqlite3
 import stat
 import subprocess
 import threading
-from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import press, read_screen, settle
+from driving import press, read_screen, settle, wait_until
 from textual.events import Paste
 from textual.pilot import Pilot
 
@@ -22,6 +21,8 @@ from cream_tui.app import CreamApp
 from cream_tui.screens.launch import DEBOUNCE_S, LaunchScreen
 from cream_tui.shell import actions
 from cream_tui.targets import LaunchTarget
+from cream_tui.views import launch_reader
+from cream_tui.views.launch_checks import Machine
 from db.queries import find_run, open_reader
 from engine.config.load import list_shipped_methods, load_run_config
 
@@ -38,6 +39,10 @@ async def look(pilot: Pilot[Any]) -> None:
     """Until the draft as it stands was looked at."""
     await asyncio.sleep(DEBOUNCE_S + 0.05)
     await settle(pilot)
+    screen = pilot.app.front
+    if isinstance(screen, LaunchScreen):
+        await wait_until(pilot, lambda: screen._reading == screen.draft)
+        await settle(pilot)
 
 
 async def fill(app: CreamApp, pilot: Pilot[Any], key: str, text: str) -> None:
@@ -47,6 +52,12 @@ async def fill(app: CreamApp, pilot: Pilot[Any], key: str, text: str) -> None:
     await settle(pilot)
     await pilot.press("end", "ctrl+u", *[{" ": "space"}.get(letter, letter) for letter in text])
     await look(pilot)
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with room for every run, whatever this one has."""
+    monkeypatch.setattr(launch_reader, "read_machine", lambda _: Machine(disk_bytes=10**12, memory_bytes=10**12))
 
 
 @pytest.fixture
@@ -225,15 +236,6 @@ async def test_the_form_is_locked_until_the_start_is_settled(
         assert "sound" in screen.status_line.render().plain
         await pilot.press("end", "s")
         assert screen.form.rows["name"].input.value == "mines"
-
-
-async def wait_until(pilot: Pilot[Any], is_true: Callable[[], bool]) -> None:
-    for _ in range(100):
-        if is_true():
-            return
-        await asyncio.sleep(0.05)
-        await pilot.pause()
-    pytest.fail("it did not come to be")
 
 
 @pytest.mark.parametrize("size", SIZES)

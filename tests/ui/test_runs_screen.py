@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,11 +15,16 @@ from driving import press, read_screen, settle
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from cream_tui import pacing
 from cream_tui.app import CreamApp
+from cream_tui.health.verdict import FALLS
+from cream_tui.readers.health_reader import HealthReader
 from cream_tui.screens.runs import RunsScreen
 from cream_tui.targets import CompareTarget, LaunchTarget, RunsTarget, RunTarget, Target
+from cream_tui.views.health import find_early_status
 from cream_tui.views.run_rows import GroupRow, RunRow
 from db.annotations import add_tags, set_baseline
+from db.reading import open_reader
 
 SIZES = [(120, 40), (80, 24)]
 both_sizes = pytest.mark.parametrize("size", SIZES)
@@ -346,23 +353,28 @@ async def test_a_live_list_keeps_cursor_and_scroll(open_app: Any, store: Path) -
         assert name_cursor(app) == "newest"
         await press(pilot, "pagedown", "end")
         assert name_cursor(app) == list_names(app)[-1]
-        assert f"▸    ✓ done  {name_cursor(app)}" in read_screen(app)
+        assert f"▸  ! ✓ done  {name_cursor(app)}" in read_screen(app)
 
 
-async def test_commits_are_followed_at_the_pace_that_reading_allows(open_app: Any, store: Path) -> None:
+async def test_commits_are_followed_at_the_pace_that_reading_allows(
+    open_app: Any, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_app() as (app, pilot):
         screen = get_screen(app)
+        timers: list[tuple[float, Callable[[], None]]] = []
+        monkeypatch.setattr(pacing, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+        monkeypatch.setattr(screen, "set_timer", lambda delay_s, then: timers.append((delay_s, then)) or True)
         screen._pace.rest(0.08)  # as if the store took so long to read: 0.72 s of rest
-        began = time.monotonic()
         query(store, "UPDATE run SET name = 'called-anew' WHERE name = 'stopped-early'")
         for _ in range(3):
             screen.follow()
         await settle(pilot)
         assert "called-anew" not in list_names(app) and not screen.is_reading
-        while "called-anew" not in list_names(app):
-            assert time.monotonic() - began < 8
-            await pilot.pause(0.05)
-        assert time.monotonic() - began >= 0.7
+        ((delay_s, follow_up),) = timers
+        assert delay_s == pytest.approx(0.72)
+        follow_up()
+        await settle(pilot)
+        assert "called-anew" in list_names(app)
 
 
 async def test_only_changed_lines_are_painted(open_app: Any, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,6 +454,31 @@ async def test_the_list_opens_at_the_current_run(open_app: Any, store: Path, siz
         assert name_cursor(app) == "cream-seed1"
         await press(pilot, "down", "2")
         assert app.current_run_id == get_id(store, "srlm-seed1")
+
+
+async def test_the_mark_of_a_run_says_what_its_health_screen_says(open_app: Any, store: Path) -> None:
+    async with open_app() as (app, pilot):
+        records = {record.run.run_id: record for record in get_screen(app).list.records}
+        with closing(open_reader(store)) as connection:
+            found = {run_id: HealthReader(run_id).read(connection).diagnosis for run_id in records}
+        fallen = set()
+        for run_id, diagnosis in found.items():
+            falls = [f for f in diagnosis.findings if f.key in FALLS and f.status == "warn"]
+            is_warned = find_early_status(diagnosis.early) == "warn"
+            warnings = records[run_id].warnings
+            assert ("accuracy fell" in warnings, "early warning" in warnings) == (bool(falls), is_warned)
+            fallen |= {(run_id, falls[0].sentence)} if falls else set()
+        assert fallen and len(fallen) < len(records), "the mark tells runs apart"
+        run_id, sentence = min(fallen)
+        await put_cursor(app, pilot, records[run_id].run.name)
+        line = next(text for text in read_screen(app).splitlines() if "▸" in text)
+        assert "! ✓ done" in line
+        words = [" ".join(text.split("││")[-1].strip(" │").split()) for text in read_screen(app).splitlines()]
+        assert f"! {sentence}" in " ".join(words), "the most serious reason stands in the pane"
+        await press(pilot, "slash")
+        await write(pilot, 'warning:"accuracy fell"')
+        await press(pilot, "enter")
+        assert set(list_names(app)) == {records[run_id].run.name for run_id, _ in fallen}
 
 
 async def test_without_colour_the_cursor_is_still_seen(open_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import press, read_screen, settle
+from driving import press, read_screen, settle, wait_for_text, wait_until
 from made_studies import SEEDS, WAITING, Arm, add_lease, add_study
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -222,17 +223,14 @@ async def test_the_end_of_a_study_is_told_once_and_its_runs_end_in_silence(
     async with open_app(RunsTarget()) as (app, pilot):
         rung: list[bool] = []
         monkeypatch.setattr(app, "bell", lambda: rung.append(True))
-        while app._states is None:
-            await pilot.pause(0.05)
+        await wait_until(pilot, lambda: app._states is not None)
         execute(store, "UPDATE run SET state = 'done' WHERE name = 'cream-seed0'")
         execute(store, "UPDATE run SET state = 'failed', error = 'no luck' WHERE name = 'cream-seed1'")
-        while not app.alerts:
-            await pilot.pause(0.05)
+        await wait_until(pilot, lambda: bool(app.alerts))
         assert [alert.text for alert in app.alerts] == ["cream-seed1 is failed: no luck"]
         assert rung == []
         execute(store, "DELETE FROM study_lease")
-        while len(app.alerts) < 2:
-            await pilot.pause(0.05)
+        await wait_until(pilot, lambda: len(app.alerts) == 2)
         assert app.alerts[0].text == "the study mixed has ended, 5 of 10 runs done, 2 failed"
         assert app.alerts[0].target == RunsTarget(study_id=study_id)
         assert rung == [True]
@@ -245,12 +243,44 @@ async def test_a_study_is_found_by_its_name(open_app: Any, study_id: str, store:
             parse_target(reader, "mixed/M2")
     async with open_app(LaunchTarget()) as (app, pilot):
         await press(pilot, "ctrl+p", *"study mixed")
-        while "Study mixed" not in read_screen(app):
-            await pilot.pause(0.05)
+        await wait_for_text(pilot, "Study mixed")
         await press(pilot, "enter")
         assert app.current_mode == "runs"
         assert get_screen(app).table.cursor_key == f"study {study_id}"
         assert "▼ mixed" in read_screen(app)
+
+
+@both_sizes
+async def test_a_filter_leaves_means_as_they_are_and_says_what_it_hides(
+    open_app: Any, study_id: str, size: tuple[int, int]
+) -> None:
+    async with open_app(RunsTarget(study_id=study_id), size=size) as (app, pilot):
+        arm = next(line for line in read_screen(app).splitlines() if "▶ srlm" in line)
+        (mean,) = re.findall(r"100% +([0-9.]+) ", arm)
+        await press(pilot, "slash")
+        await write(pilot, "name=srlm-seed0,cream-seed2")
+        await press(pilot, "enter")
+        shown = read_screen(app)
+        arm = next(line for line in shown.splitlines() if "▼ srlm" in line)
+        assert "srlm (1 of 3)" in arm and f" {mean} " in arm
+        assert "2 of 7 shown" in shown
+        get_screen(app).table.put_cursor(f"arm {study_id} srlm")
+        await settle(pilot)
+        if size[0] >= 100:
+            assert "filter: 1 of 3 shown; means of all" in read_screen(app)
+        else:
+            assert f"mean accuracy {mean} % of all, 1 of 3 shown" in read_screen(app)
+
+
+async def test_the_chosen_study_has_a_mark_where_colours_are_off(
+    open_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with open_app() as (app, pilot):
+        await press(pilot, "w", "down")
+        shown = read_screen(app)
+        assert "▸ study paper-table" in shown and "▸ study anchored" not in shown
+        assert "─ runs ─" in shown, "the list stays behind the question"
 
 
 # Starting one
@@ -292,18 +322,22 @@ async def test_a_study_file_with_a_mistake_says_so_until_it_is_mended(
     text = "name: mine\nconfig: sandbox\nmethods: [srml]\nseeds: [0, 1]\nset: {iterations: 1}\n"
     file.write_text(text)
     Path("notes.yaml").write_text("what: no study\n")
+    Path("same.json").write_text('{"name": "same", "config": "sandbox", "methods": ["srlm"], "seeds": [0]}')
     async with open_app(LaunchTarget(base="sandbox")) as (app, pilot):
         await press(pilot, "ctrl+b")
         await write(pilot, "study")
         assert "study mine.yaml   a file here" in read_screen(app) and "notes.yaml" not in read_screen(app)
+        assert "study same.json   a file here" in read_screen(app)
         await write(pilot, " mine")
         await press(pilot, "enter")
         assert "✗ mine.yaml: unknown method srml; did you mean srlm?" in read_screen(app)
+        assert "enter start" not in read_screen(app), "there is nothing to start"
         await press(pilot, "enter", "plus")
         assert performed == [] and isinstance(app.screen, StudyWindow)
         file.write_text(text.replace("srml", "srlm"))
         await press(pilot, "ctrl+t")
         shown = read_screen(app)
+        assert "enter start" in shown
         assert "2 runs of sandbox: 1 arm x 2 seeds" in shown and "✗" not in shown.split("sandbox:")[1].split("$")[0]
         await press(pilot, "escape")
         assert len(app.screen_stack) == 1 and app.current_mode == "launch"
@@ -319,4 +353,4 @@ async def test_any_other_file_is_asked_for(open_app: Any) -> None:
         await write(pilot, "nowhere.yaml")
         await press(pilot, "enter")
         shown = read_screen(app)
-        assert "✗ no study nowhere.yaml" in shown and "quick" in shown
+        assert "✗ no such file: nowhere.yaml" in shown and "quick" in shown

@@ -13,10 +13,13 @@ from made_studies import SEEDS, WAITING, Arm, add_study
 from textual.geometry import Region
 
 from cream_tui.app import CreamApp
+from cream_tui.health.verdict import FALLS
+from cream_tui.readers.health_reader import HealthReader
 from cream_tui.readers.study_reader import StudyReader, StudyWant
 from cream_tui.screens.study import StudyScreen
 from cream_tui.targets import CompareTarget, RunsTarget, StudyTarget, Target
 from cream_tui.units import format_interval, format_percent, format_signed
+from cream_tui.views.health import find_early_status
 from db.reading import open_reader
 
 both_sizes = pytest.mark.parametrize("size", [(120, 40), (80, 24)])
@@ -87,6 +90,41 @@ async def test_an_arm_without_all_seeds_has_its_own_means(open_app: OpenApp, stu
         assert read_line(app, "fast")[2] == format_percent(own), "after its number of seeds and M0"
 
 
+@both_sizes
+async def test_it_counts_the_runs_that_fell_as_health_says(
+    open_app: OpenApp, study_id: str, store: Path, size: tuple[int, int]
+) -> None:
+    names = [name for method, _, name in SEEDS if method == "cream"]
+    with closing(open_reader(store)) as connection:
+        found = [HealthReader(run_id).read(connection).diagnosis for run_id in list_ids(store, names)]
+    fallen = [[f for f in one.findings if f.key in FALLS and f.status == "warn"] for one in found]
+    n_fallen, n_warned = sum(map(bool, fallen)), sum(find_early_status(one.early) == "warn" for one in found)
+    first = min(name for falls in fallen for f in falls for name in f.warned)
+    assert 0 < n_fallen < 3
+    async with open_app(StudyTarget(study_id), size=size) as (app, pilot):
+        words = read_line(app, "cream")
+        assert f"{n_fallen} {first}" in " ".join(words)
+        await press(pilot, "down")
+        told = get_screen(app).words.text
+        assert f"Accuracy fell significantly (below M1 or the model before) in {n_fallen} of 3 runs" in told
+        assert (f"fires at the newest model of {n_warned} of 3 runs" in told) == (n_warned > 0)
+        assert told.index("Accuracy fell") < told.index("What else warns"), "the most serious first"
+        assert "accuracy against M1 (" not in told, "what has a sentence is not counted once more"
+
+
+@both_sizes
+async def test_an_arm_that_has_not_begun_is_listed(open_app: OpenApp, study_id: str, size: tuple[int, int]) -> None:
+    async with open_app(StudyTarget(study_id), size=size) as (app, pilot):
+        assert set(read_line(app, "oracle")) == {"–"}
+        current = app.current_run_id
+        await press(pilot, "end")
+        assert "None of its runs has begun." in get_screen(app).words.text
+        await press(pilot, "enter")
+        assert app.current_mode == "study"
+        assert "no run of oracle has begun" in {notice.message for notice in app._notifications}
+        assert app.current_run_id == current
+
+
 async def test_curves_have_intervals_where_they_are_looked_at(open_app: OpenApp, study_id: str, store: Path) -> None:
     told = ask(store, "compare", "mixed")
     cells = [row["cells"]["sandbox"] for row in told["table"] if row["arm"] in ("all", "cream")]
@@ -99,7 +137,7 @@ async def test_curves_have_intervals_where_they_are_looked_at(open_app: OpenApp,
         assert cream.low is not None and cream.high is not None
         for got, key in ((cream.ys, "mean"), (cream.low, "low"), (cream.high, "high")):
             assert list(got) == pytest.approx([100 * cell[key] for cell in cells])
-        await press(pilot, "end", "space")
+        await press(pilot, "end", "up", "space")
         assert {each.name for each in get_screen(app).chart.series if each.is_faint} == {"cream"}
 
 
@@ -115,7 +153,7 @@ async def test_another_measure_order_and_baseline(open_app: OpenApp, study_id: s
         assert words == [format_percent(labels[name]["mean"]) for name in ("M1", "M2", "M3")]
         await press(pilot, "M", "s")
         ends = {"fast": 1, "srlm": 4, "cream": 4}
-        order = [line.title for line in get_screen(app)._lines]
+        order = [line.title for line in get_screen(app)._lines if line.n_seeds]
         values = [next(line for line in get_screen(app)._lines if line.title == title).last for title in order]
         assert [name for name, _ in filter(None, values)] == [f"M{ends[title]}" for title in order]
         assert [value.mean for _, value in filter(None, values)] == sorted(
@@ -216,6 +254,8 @@ async def test_a_baseline_is_that_of_one_study(open_app: OpenApp, study_id: str,
 async def test_a_baseline_that_is_gone_is_none(open_app: OpenApp, study_id: str, store: Path) -> None:
     async with open_app(StudyTarget(study_id)) as (app, pilot):
         await press(pilot, "end", "p")
+        assert "baseline srlm" in read_screen(app), "the last arm has not begun"
+        await press(pilot, "up", "p")
         assert "baseline fast" in read_screen(app)
         with closing(sqlite3.connect(store / "cream.db")) as connection, connection:
             connection.execute("DELETE FROM study_arm WHERE study_id = ? AND arm = 'fast'", (study_id,))

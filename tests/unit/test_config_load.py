@@ -133,11 +133,21 @@ def test_message_names_what_set_the_key(folder: Path) -> None:
     assert _fail(folder, BASE, method="srml").message.startswith("--method: unknown method srml; did you mean srlm?")
 
 
-def test_several_problems_are_counted_and_the_unknown_key_comes_first(folder: Path) -> None:
-    error = _fail(folder, BASE + "seed: x\niterations: y\ntraning: {}\n")
+def test_several_problems_are_a_line_each_and_the_unknown_key_comes_first(folder: Path) -> None:
+    error = _fail(folder, BASE + "seed: 1.0\niterations: y\ntraning: {}\n")
     assert error.key == "traning"
-    assert "did you mean training?" in error.message
-    assert "(and 2 more)" in error.message
+    file = folder / "run.yaml"
+    assert str(error).splitlines() == [
+        f"{file}: unknown key traning; did you mean training?",
+        f"{file}: seed = 1.0: expected a whole number. Write 1.",
+        f"{file}: iterations = 'y': expected a whole number",
+    ]
+
+
+def test_no_more_than_ten_problems_are_spelled_out(folder: Path) -> None:
+    lines = str(_fail(folder, BASE + "".join(f"x{n}: 1\n" for n in range(12)))).splitlines()
+    assert len(lines) == 11 and lines[-1] == "and 2 more"
+    assert lines[0].endswith("report_to") and lines[1].endswith("unknown key x1")  # the valid keys stand there once
 
 
 def test_missing_key_is_named_with_its_meaning(folder: Path) -> None:
@@ -218,8 +228,16 @@ def test_unknown_configuration(folder: Path, name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         find_config(name)
     assert "paper-llama2, paper-llama3, paper-llama3-lora, sandbox" in str(caught.value)
-    if name == "sandbx":
-        assert "Did you mean sandbox?" in str(caught.value)
+    assert ("Did you mean sandbox?" in str(caught.value)) == (name == "sandbx")
+
+
+@pytest.mark.parametrize("name", ["sandbx.yaml", "none/sandbx", "./sandbx"])
+def test_what_looks_like_a_path_is_no_such_file(folder: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"no such file: .*sandbx") as caught:
+        find_config(name)
+    assert "Did you mean" not in str(caught.value)
+    with pytest.raises(ConfigError, match=f"no such file: {folder / name}"):
+        find_config(name, folder)
 
 
 def test_digest_ignores_only_the_name() -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from cream_tui.filtering.pairs import compile_pairs
 from cream_tui.health.catalogue import CATALOGUE
-from cream_tui.health.findings import Finding
+from cream_tui.health.findings import EarlyWarning, Finding
 from cream_tui.health.rules import UNKNOWN, compute_auc_error, compute_null_error, examine_run
+from cream_tui.health.verdict import FALLS, Verdict, conclude, judge
 from cream_tui.results import ModelResult, TaskCount
 from db.run_series import TauCount
 
@@ -387,3 +388,38 @@ def test_the_page_lists_every_diagnostic_as_it_is() -> None:
     for d in CATALOGUE:
         row = f"| {d.title} | `{'/'.join(d.chart)}` | {d.threshold} | {d.meaning} | {d.advice} |"
         assert row in page, d.key
+
+
+# The verdict
+
+
+@pytest.mark.parametrize(
+    ("correct", "fell_at", "fall"),
+    [
+        ([400, 396, 392, 388], "M3", "M4: accuracy fell from 80.0 (M1) to 77.6 %, p < 0.001"),  # 8 differ: p = 0.008
+        ([300, 400, 380, 400], "M3", "M3: accuracy fell from 80.0 (M2) to 76.0 %, p < 0.001"),  # never below M1
+        ([400, 380, 370], "M2", "M3: accuracy fell from 80.0 (M1) to 74.0 %, p < 0.001"),  # told of the newest
+        ([400, 396, 420], None, ""),
+        ([400], None, ""),
+    ],
+)
+def test_the_verdict_names_the_first_fall_and_tells_the_newest(
+    correct: list[float], fell_at: str | None, fall: str
+) -> None:
+    results = build_results(correct)
+    assert judge(results) == Verdict(fell_at, fall, None)
+    assert judge(results).has_fallen == any(find(results, key).status == "warn" for key in FALLS)
+
+
+@pytest.mark.parametrize(
+    ("early", "is_warned", "words"),
+    [
+        (EarlyWarning("M2", 0.85, 0.5, {}, True), True, "early warning: M3 falls, 85 %"),
+        (EarlyWarning("M2", 0.85, 0.5, {}, True, outcome=False), True, "early warning: M3 falls, 85 % (it did not)"),
+        (EarlyWarning("M2", 0.25, 0.5, {}, False, outcome=True), False, "early warning: M3 falls, 25 % (it did)"),
+        ("not computable, because", False, ""),
+    ],
+)
+def test_the_verdict_has_the_early_warning(early: EarlyWarning | str, is_warned: bool, words: str) -> None:
+    verdict = conclude([], early)
+    assert (verdict.is_warned, verdict.tell_early(), verdict.has_fallen) == (is_warned, words, False)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cream_tui.health.findings import EarlyWarning, Finding
+from cream_tui.health.rules import examine_run
 from cream_tui.progress import lay_out_runs, list_events
 from cream_tui.readers.snapshots import RunSnapshot
 from cream_tui.stage_view import StageView
@@ -82,7 +83,7 @@ def test_the_early_warning_comes_first_then_what_warns_then_what_is_well() -> No
 def test_a_row_says_its_status_by_a_sign_of_its_own() -> None:
     rows = [build_cells(find_row(HEALTH, key)) for key in ("tau_anchor", "truncated", "kl")]
     assert [read_cells(row)[0] for row in rows] == ["!", "✓", "?"]
-    assert read_cells(rows[0])[1:] == ["tau to the anchor", "+0.04", "█▅▁", "M3", "below 0.1"]
+    assert read_cells(rows[0])[1:] == ["tau to the anchor", "+0.04", "█▅▁", "M3", "below 0.1, or half"]
     assert read_cells(rows[2])[1] == "KL from M0"
     assert [row.label.text if row.label else None for row in rows] == [None, None, UNKNOWN.shown]
 
@@ -146,6 +147,12 @@ def test_it_shows_in_pairs_where_the_model_made_some_and_else_in_its_chart() -> 
 def test_foreign_words_are_made_visible() -> None:
     row = find_row(Diagnosis((replace(ANCHOR, title="a\x1bb", shown="c\x1bd", sentence="e\x1bf"),)), "tau_anchor")
     assert "\x1b" not in "".join(read_cells(build_cells(row))) + say(row)
+
+
+def test_when_a_diagnostic_warns_fits_its_column() -> None:
+    (width,) = (column.width for column in COLUMNS if column.key == "threshold")
+    for found in examine_run([]):
+        assert len(read_cells(build_cells(HealthRow(found.key, "ok", HEALTH, replace(found, value=0.0))))[5]) <= width
 
 
 @pytest.mark.parametrize("width", [20, 54, 76, 120])

@@ -36,7 +36,8 @@ LABELS = estimate_over(lambda model: model.get("label_accuracy"), own=read_label
 
 def make_run(run_id: str, seed: int) -> RunRow:
     values = dict.fromkeys(RunRow.__dataclass_fields__)
-    return RunRow(**(values | {"run_id": run_id, "seed": seed, "name": run_id}))  # type: ignore[arg-type]
+    own = {"run_id": run_id, "seed": seed, "name": run_id, "config_json": "{}", "base_digest": "m0"}
+    return RunRow(**(values | own))  # type: ignore[arg-type]
 
 
 def make_arm(*seeds: int) -> SeedArm:

@@ -93,6 +93,7 @@ def test_a_study_is_one_row_in_the_place_of_its_newest_run(runs: RunList) -> Non
     unfold(runs, "[q]")
     assert names(runs) == ["[q]", "<cream>", "<srlm>", "q-oracle-s0", "after", "before"], "an arm of one seed is a run"
     unfold(runs, "<cream>")
+    assert [read_cells(row)[0]["name"].strip() for row in runs.rows[2:4]] == ["s0", "s1"], "what tells them apart"
     assert names(runs)[:4] == ["[q]", "<cream>", "q-cream-s0", "q-cream-s1"], "as in the study, not by age"
     assert [row.depth for row in runs.rows if isinstance(row, RunRow)] == [2, 2, 1, 0, 0]
     assert runs.describe_view() == "1 study   5 runs"
@@ -132,6 +133,14 @@ def test_an_order_sorts_studies_by_their_first_run_and_arms_by_their_means(runs:
 def test_a_filter_shows_what_it_finds_and_leaves_folds_as_they_were(runs: RunList) -> None:
     runs.set_filter("method:cream,oracle accuracy<0.65")
     assert names(runs) == ["[q]", "<cream>", "q-cream-s0"]
+    cells, _ = read_cells(runs.rows[1])
+    assert (cells["name"], cells["accuracy"]) == ("  ▼ cream (1 of 2)", "65.0"), "the mean is of all its runs"
+    assert "1 of 3 shown" in read_cells(runs.rows[0])[1]
+    assert isinstance(runs.rows[0], StudyLine) and isinstance(runs.rows[1], ArmRow)
+    told = "\n".join("".join(cell.text for cell in cells) for cells in build_study_pane(runs.rows[0], 60, 30))
+    assert "filter: 1 of 3 shown; means of all" in told and "srlm" in told
+    told = "\n".join("".join(cell.text for cell in cells) for cells in build_arm_pane(runs.rows[1], 60, 30))
+    assert "filter: 1 of 2 shown; means of all" in told and "means over 2 of 2 seeds" in told
     unfold(runs, "[q]")
     assert names(runs) == ["[q]"]
     runs.set_filter("state:failed")
@@ -240,7 +249,7 @@ def test_the_row_of_a_study_says_how_far_it_is(runs: RunList) -> None:
     cells, label = read_cells(runs.rows[1])
     assert (cells["name"], cells["seed"], cells["progress"], cells["accuracy"]) == ("  ▶ cream", "×2", "100%", "65.0")
     assert read_cells(runs.rows[2])[0]["state"] == "· to go"
-    assert read_cells(runs.rows[3])[0]["name"] == "  q-oracle-s0"
+    assert read_cells(runs.rows[3])[0]["name"] == "  oracle-s0"
 
 
 def test_the_pane_tells_arms_and_what_went_wrong(runs: RunList) -> None:

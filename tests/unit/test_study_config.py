@@ -102,6 +102,12 @@ def test_long_titles_give_run_names_that_fit_and_differ(tmp_path: Path) -> None:
         ("methods: [srlm]\nset: {training.bta: 1}\n", ["unknown key training.bta; did you mean training.beta?"]),
         ("methods: [srlm]\nvary: {training.bta: [1]}\n", ["unknown key training.bta"]),
         ("methods: [{name: srlm, set: {zzz: 1}}]\n", ["unknown key zzz"]),
+        (
+            "methods: [[srlm]]\n",
+            ["methods.0 = ['srlm'] is neither a method's name nor a mapping with name and set"],
+        ),
+        ("methods: srlm\n", ["methods = 'srlm': expected a list\nWrite [srlm]."]),
+        ("methods: [srlm]\nseeds: 0-4\n", ["seeds = '0-4' is neither a list nor a mapping with from and count"]),
         ("methods: [{nme: srlm}]\n", ["unknown key methods.0.nme; did you mean methods.0.name?"]),
         ("method: [srlm]\n", ["unknown key method; did you mean methods?"]),
         ("methods: [srlm]\nset: {training.beta: x}\n", ["training.beta = 'x': expected a number"]),
@@ -117,7 +123,7 @@ def test_long_titles_give_run_names_that_fit_and_differ(tmp_path: Path) -> None:
         ("methods: [cream, srlm, cream]\n", ["two arms are called `cream`"]),
         ("methods: [srlm]\nvary: {training.beta: [0.5, 0.5]}\n", ["vary.training.beta: 0.5 stands there twice"]),
         (
-            "methods: [srlm, {name: srlm, set: {training.beta: 2.0}}]\n",
+            "methods: [srlm, {name: srlm, set: {training.beta: 2.0}}]\nseeds: [0, 1]\n",
             ["the arms `srlm` and `srlm beta=2.0` are the same run with seed 0"],
         ),
         (
@@ -154,6 +160,73 @@ def test_what_is_wrong_is_one_message_with_the_file(tmp_path: Path, text: str, p
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "methods: [srlm, 3]\nseeds: [0, -1]\njobs: 4\nset: {training: {bta: 1, epochs: x}}\n",
+            [
+                "unknown key jobs. Keys: name, config, methods, seeds, baseline, set, vary",
+                "methods.1 = 3 is neither a method's name nor a mapping with name and set. "
+                "For example: methods: [srlm]",
+                "seeds.1 = -1: expected a number of at least 0",
+            ],
+        ),
+        (
+            "methods: [srlm, cream]\nseeds: 3\nbaseline: crem\nset: {training: {bta: 1, epochs: x}, name: x}\n",
+            [
+                "seeds = 3 is neither a list nor a mapping with from and count",
+                "set.name: a study has `name` for that. Write it as name into the study's file.",
+                "unknown key training.bta; did you mean training.beta?",
+                "training.epochs = 'x': expected a number",
+            ],
+        ),
+        (
+            "methods: [crem, {name: srlm, set: {iteratons: 1}}]\nvary: {seed: [1], training.beta: [0.5, 0.5]}\n",
+            [
+                "vary.seed: a study has `seeds` for that. Write it as seeds into the study's file.",
+                "vary.training.beta: 0.5 stands there twice",
+                "unknown method crem; did you mean cream?",
+                "unknown key iteratons; did you mean iterations?",
+            ],
+        ),
+        (
+            "methods: []\nseeds: []\nvary: {training.beta: 0.5, iterations: []}\n",
+            [
+                "methods is empty: no run would start. For example: methods: [srlm, cream]",
+                "vary.training.beta = 0.5: expected a list of values. Write [0.5], or move it to set.",
+                "vary.iterations is empty: no run would start",
+                "seeds is empty: no run would start. For example: seeds: [0, 1]",
+            ],
+        ),
+    ],
+)
+def test_all_that_is_wrong_is_told_a_line_each_with_the_file(tmp_path: Path, text: str, told: list[str]) -> None:
+    """What follows from another problem is not: a baseline among arms that are not known, an arm of a wrong method."""
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_study(file)
+    assert str(caught.value).splitlines() == [f"{file}: {line}" for line in told]
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("./none.yaml", "no such file: FOLDER/none.yaml"),
+        ("sandbx", "no configuration sandbx"),
+        ("quick", "quick is a study, not a run"),
+    ],
+)
+def test_a_study_of_no_run_is_told_with_its_file(tmp_path: Path, config: str, told: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(f"name: a\nconfig: {config}\nmethods: [srlm]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_study(str(file))
+    assert caught.value.message == f"{file}: config: {told.replace('FOLDER', str(tmp_path))}"
+    with pytest.raises(ConfigError, match=r"--config: no configuration sandbx"):
+        load_study("quick", config="sandbx")
+
+
 def test_a_study_file_is_no_run_and_a_folder_is_neither(tmp_path: Path) -> None:
     file = write(tmp_path, "methods: [srlm]\n")
     with pytest.raises(ConfigError, match="is a study file") as caught:
@@ -177,8 +250,15 @@ def test_a_wrong_override_names_its_option(tmp_path: Path) -> None:
 def test_an_override_cannot_say_what_the_matrix_says(tmp_path: Path, override: str) -> None:
     """Every run would have one seed, method or name, under the titles of others."""
     key = override.partition("=")[0].removesuffix(".name")
-    with pytest.raises(ConfigError, match=rf"--set\.{key}.*: a study has `{key}s?` for that"):
+    with pytest.raises(ConfigError, match=rf"^--set\.{key}.*: a study has `{key}s?` for that") as caught:
         load_study(write(tmp_path, "methods: [srlm]\nseeds: [0, 1]\n"), overrides=[override])
+
+    ways = {
+        "seed": "Write --seeds 3.",
+        "name": "Write --name x.",
+        "method": "Write it as methods into the study's file.",
+    }
+    assert caught.value.hint == ways[key]
 
 
 def test_a_title_names_the_value_that_holds(tmp_path: Path) -> None:
@@ -198,6 +278,13 @@ def test_an_unknown_study_lists_those_that_are_shipped() -> None:
     with pytest.raises(ConfigError) as caught:
         load_study("quik")
     assert "Did you mean quick?" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["/nowhere/quik.yaml", "quik.yml", "quik.json", "./quik"])
+def test_what_looks_like_a_path_is_no_such_file(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^no such file: .*quik") as caught:
+        load_study(name)
+    assert "Did you mean" not in str(caught.value)
 
 
 def test_what_is_shipped() -> None:

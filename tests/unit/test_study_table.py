@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -270,7 +271,9 @@ def test_a_study_without_a_claim_says_so() -> None:
         "None of the 2 differences to srlm carries a claim: the data does not say that any of these methods is better "
         "or worse."
     )
-    assert over_models.startswith("srlm, a, b: the data carries no claim")
+    points = [f"{name} −1.3" for name in ("a", "b")]
+    assert over_models.startswith("srlm −1.3 points (95 % interval ") and all(one in over_models for one in points)
+    assert " since M1: the data carries no claim that the last model is better or worse" in over_models
 
 
 def test_claims_come_first_and_many_arms_that_say_the_same_share_a_sentence() -> None:
@@ -313,6 +316,62 @@ def test_arms_that_fall_alike_share_a_sentence() -> None:
     assert labels.count("80.0 to 40.0 %") == 3
 
 
+def test_what_the_correction_took_is_told_first_with_points_and_intervals() -> None:
+    """M2 above srlm and M1 by 1.5, 2.5, 3.5 of 40; nine arms move by a quarter of one: 12 tests, none with a claim."""
+    ups = {f"up{n}": [(5, 20 + k, 20 + k + n + k % 2) for k in range(4)] for n in (1, 2, 3)}
+    flat = {
+        f"flat{n}": [(5, 20 + k, 20 + k + d) for k, d in enumerate((n % 3 - 1, 0, 1 - n % 3, (-1) ** n))]
+        for n in range(9)
+    }
+    arms, results = make_study({"srlm": [(5, 20 + k, 20 + k) for k in range(4)], **ups, **flat})
+    against_srlm, over_models = compare_arms(arms, results), compare_models(arms, results)
+    assert not any(found.direction for found in (*against_srlm, *over_models))
+    hints, rest, _ = tell_arms(against_srlm)
+    opening = "At M2 no claim of a difference to srlm once corrected, though each interval leaves 0 out, for "
+    order = r"up3 \+8\.8 points \(95 % interval \+.* to \+.*\), up2 \+6\.2 \(.*\), up1 \+3\.7 \(\+.* to \+[^)]*\)"
+    assert re.match(rf"{opening}{order} \(paired", hints)
+    assert f"srlm for {', '.join(flat)} (paired" in rest
+    hints, rest = tell_models(over_models)
+    assert re.match(rf"M2 is above M1 in {order} \(paired", hints)
+    assert hints.endswith(": no claim once corrected, though each interval leaves 0 out.")
+    assert rest.startswith(f"srlm, {', '.join(flat)}: the data carries no claim")
+    few = [arm for arm in arms if not arm.title.startswith("flat")]
+    assert "flat0 +0.6 points (" in " ".join(tell_arms(compare_arms([*few, *arms[4:9]], results)))
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("failed", "cream failed before M2"), ("running", "cream has not come to M2")]
+)
+def test_arms_that_have_done_nothing_yet_are_not_compared(state: str, reason: str) -> None:
+    """cream has the M1 that all have and no more: the same answers there are no verdict."""
+    arms, results = make_study({"srlm": STUDY["srlm"], "cream": [seed[:2] for seed in STUDY["srlm"]]})
+    assert [found.difference is not None for found in compare_arms(arms, results)] == [True]  # it was to end there
+    stopped = [arms[0], replace(arms[1], runs=tuple(replace(run, state=state) for run in arms[1].runs))]
+    for pair in (stopped, stopped[::-1]):
+        (found,) = compare_arms(pair, results)
+        assert (found.difference, found.p_holm, found.reason) == (None, None, f"not computable, because {reason}")
+    told = tell_all(stopped, results)
+    assert told[0] == f"cream against srlm: not computable, because {reason}."
+    assert ("Failed: cream after M1 (seeds 0–2)." in told) == (state == "failed")
+
+
+def test_a_seed_that_went_on_is_compared_where_the_others_failed() -> None:
+    """Seeds 0 and 1 of cream have M1 alone, which is that of srlm: seed 2 is compared at M3."""
+    arms, results = make_study(STUDY)
+    for seed in (0, 1):
+        results[f"id-cream-{seed}"] = results[f"id-srlm-{seed}"][:2]
+    runs = tuple(replace(run, state="failed" if run.seed < 2 else "done") for run in arms[1].runs)
+    (found,) = compare_arms([arms[0], replace(arms[1], runs=runs)], results)
+    assert (found.first_model, found.difference and found.difference.seeds) == ("M3", (2,))
+
+
+def test_arms_can_be_compared_at_a_model() -> None:
+    arms, results = make_study(STUDY | {"vote": [seed[:2] for seed in STUDY["srlm"]]})
+    cream, vote = compare_arms(arms, results, at="M2")
+    assert (cream.first_model, cream.difference and cream.difference.mean) == ("M2", 0.0)
+    assert (vote.difference, vote.reason) == (None, "not computable, because vote has not come to M2")
+
+
 def test_a_collapse_is_told_and_silence_too() -> None:
     """M1 to M3: -8, -9, -8, -7, -8 of 40 with srlm; +1, -1, 0, 1, 0 with cream, whose M2 is as good as M1."""
     falls = [(10, 20 + k, 24 + k, 12 + k + d) for k, d in enumerate((0, -1, 0, 1, 0))]
@@ -322,7 +381,8 @@ def test_a_collapse_is_told_and_silence_too() -> None:
     assert against_first.startswith("srlm: M3 with 35.0 % is below its M1 with 55.0 % (−20.0 points, 95 % interval ")
     assert "paired bootstrap over 5 seeds and 400 shared items" in against_first
     assert against_best.startswith("srlm: M3 with 35.0 % is below the best before it, M2, with 65.0 % (−30.0 points")
-    assert silence.startswith("cream: the data carries no claim that the last model is better or worse")
+    interval = r"\(95 % interval −\d\.\d to \+\d\.\d\)"
+    assert re.match(rf"cream \+0\.5 points {interval} since M1: the data carries no claim that the last", silence)
 
 
 def test_labels_are_told_by_student() -> None:
