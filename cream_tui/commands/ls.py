@@ -74,7 +74,7 @@ def ls(store: str | None, wish: Wish, *, as_json: bool) -> int:
             f"There are {', '.join(STATES)}.",
         )
     asked = [*list_other_keys(wish.filter_text), *name_other_keys([*wish.group_keys, *filter(None, [wish.sort])])]
-    needs_health = as_json or any("warning" in text for text in (wish.filter_text, wish.sort or "", *wish.group_keys))
+    needs_health = any("warning" in text for text in (wish.filter_text, wish.sort or "", *wish.group_keys))
     with open_run_reader(store) as (root, connection):
         table = RunTableReader().read(connection, asked, examine_s=math.inf if needs_health else None)
     records = _choose(table, wish)
