@@ -81,7 +81,7 @@ def start_study(root: Path, plan: StudyPlan) -> StudyRow:
         study_id = _write_study(store, plan, arms)
         end_study(store, study_id)
     else:
-        with _launching(root):
+        with one_at_a_time(root, "launch"):
             study_id = _write_study(store, plan, arms)
             _spawn(root, study_id)
     return _reread(root, study_id)
@@ -104,7 +104,7 @@ def resume_study(root: Path, study: StudyRow) -> StudyRow:
     """
     _refuse_running(root, study)
     if not all(arm.state == "done" for arm in _read_arms(root, study)):
-        with _launching(root):
+        with one_at_a_time(root, "launch"):
             _refuse_running(root, study)
             _spawn(root, study.study_id)
     return _reread(root, study.study_id)
@@ -113,7 +113,7 @@ def resume_study(root: Path, study: StudyRow) -> StudyRow:
 def stop_study(root: Path, study: StudyRow) -> None:
     """Stop a study's runner and its live runs; return once they have ended."""
     store = open_store(root)
-    with _launching(root):
+    with one_at_a_time(root, "launch"):
         lease = _reread(root, study.study_id).lease
     if lease is not None and is_alive(lease):
         request_study_stop(store, study.study_id)
@@ -128,6 +128,16 @@ def stop_study(root: Path, study: StudyRow) -> None:
     ended = _reread(root, study.study_id)
     if ended.lease is not None or ended.finished_at is None:
         end_study(store, study.study_id)
+
+
+@contextmanager
+def one_at_a_time(root: Path, what: str) -> Iterator[None]:
+    """Let one process of the store do this to its studies at a time: whoever comes next finds it done."""
+    folder = root / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def stop_runs(root: Path, arms: Sequence[StudyArm]) -> None:
@@ -164,16 +174,6 @@ def find_arm_run(root: Path, arm: StudyArm) -> RunRow | None:
             return find_run(reader, arm.run_id)
         except RunNotFoundError:
             return None
-
-
-@contextmanager
-def _launching(root: Path) -> Iterator[None]:
-    """Let one process of the store start or stop a study's runner at a time: whoever comes next finds it at work."""
-    folder = root / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "launch.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _refuse_running(root: Path, study: StudyRow) -> None:

@@ -6,15 +6,13 @@ this process is killed. Start: ``python -P -m engine.runtime.study_runner STORE 
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import sqlite3
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from db.errors import LeaseHeldError, LeaseLostError, RunNotFoundError, StoreError, StoreFullError
@@ -43,7 +41,7 @@ from engine.runtime.control import resume_run, start_run
 from engine.runtime.detached import START_TIMEOUT_S, Flag, keep_lease
 from engine.runtime.process import build_lease, is_alive
 from engine.runtime.sampling_backend import resolve_backend
-from engine.runtime.study_control import find_arm_run, stop_runs
+from engine.runtime.study_control import find_arm_run, one_at_a_time, stop_runs
 from engine.runtime.study_plan import list_stage_keys
 
 POLL_S = 0.2
@@ -143,7 +141,7 @@ class StudyRunner:
     def _begin_if_free(self, reader: sqlite3.Connection, arm: StudyArm, n_slots: int) -> bool:
         """Start or resume an arm's run where the machine has room for it; whether it had."""
         config = self.configs[arm.position]
-        with _admission(self.root):
+        with one_at_a_time(self.root, "admission"):
             working = _list_working(reader, self.lease.host)
             if len(working) >= n_slots:
                 return False
@@ -203,16 +201,6 @@ def is_on_gpu(reader: sqlite3.Connection, run_id: str) -> bool:
         return uses_gpu(config_from_json(find_run(reader, run_id).config_json))
     except CreamError:
         return True
-
-
-@contextmanager
-def _admission(root: Path) -> Iterator[None]:
-    """Let one study of the store start a run at a time, so that two do not take the same free slot."""
-    folder = root / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "admission.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def main(root: str, study_id: str) -> int:

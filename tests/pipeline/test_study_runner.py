@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -55,6 +54,13 @@ def describe(run: RunRow, *, is_linked: bool) -> NewArm:
     return NewArm(run.name, "cream", 0, run.name, "{}", run.run_id if is_linked else None)
 
 
+def create_held(store: Store, configs: Mapping[int, RunConfig]) -> tuple[str, list[RunRow], list[Lease]]:
+    """A study whose runs go on, each with this process as its supervisor."""
+    runs = [create(store, config) for config in configs.values()]
+    arms = [describe(run, is_linked=True) for run in runs]
+    return create_study(store, "small", "{}", jobs=len(runs), arms=arms), runs, [hold(store, run) for run in runs]
+
+
 def look(root: Path, study_id: str) -> list[StudyArm]:
     with closing(open_reader(root)) as reader:
         return read_study_arms(reader, study_id)
@@ -84,17 +90,17 @@ def configs() -> dict[int, RunConfig]:
 def test_a_run_that_is_resumed_by_hand_is_waited_for(root: Path, configs: dict[int, RunConfig]) -> None:
     """It is queued without a process until its supervisor has loaded: neither dead, nor over."""
     store = open_store(root)
-    one, two = (create(store, config) for config in configs.values())
-    first, second = hold(store, one), hold(store, two)
-    study_id = create_study(store, "small", "{}", jobs=2, arms=[describe(run, is_linked=True) for run in (one, two)])
+    study_id, runs, (first, second) = create_held(store, configs)
     with working(store, study_id, configs) as (runner, work):
         wait_until(lambda: runner.begun == {0, 1})
         end(store, first, "stopped")
-        requeue_run(store, one.run_id, is_alive=is_alive)
+        requeue_run(store, first.run_id, is_alive=is_alive)
         end(store, second, "done")
-        time.sleep(5 * POLL_S)
-        assert (reread(root, one).state, work.done()) == ("queued", False)
-        end(store, hold(store, one), "done")
+        for _ in range(2):  # a whole look at what now stands
+            before = runner.starting
+            wait_until(lambda before=before: runner.starting is not before)
+        assert (reread(root, runs[0]).state, work.done()) == ("queued", False)
+        end(store, hold(store, runs[0]), "done")
         work.result(WAIT_S)
     assert [(arm.state, arm.error) for arm in look(root, study_id)] == [("done", None)] * 2
 
@@ -105,14 +111,12 @@ def test_a_start_that_was_lost_is_not_waited_for_without_end(
     """Who resumed it was killed before its supervisor came up."""
     monkeypatch.setattr(study_runner, "START_LIMIT_S", 3 * POLL_S)
     store = open_store(root)
-    one, two = (create(store, config) for config in configs.values())
-    first, second = hold(store, one), hold(store, two)
-    study_id = create_study(store, "small", "{}", jobs=2, arms=[describe(run, is_linked=True) for run in (one, two)])
+    study_id, runs, (first, second) = create_held(store, configs)
     with working(store, study_id, configs) as (runner, work):
         wait_until(lambda: runner.begun == {0, 1})
         end(store, first, "stopped")
-        requeue_run(store, one.run_id, is_alive=is_alive)
-        wait_until(lambda: reread(root, one).state == "failed")
+        requeue_run(store, first.run_id, is_alive=is_alive)
+        wait_until(lambda: reread(root, runs[0]).state == "failed")
         end(store, second, "done")
         work.result(WAIT_S)
     assert [(arm.state, arm.error) for arm in look(root, study_id)] == [("failed", GONE), ("done", None)]
